@@ -1,13 +1,63 @@
-"""Fixtures that all tests share."""
+"""Fixtures that all tests share, and the leak check that goes round every test.
+
+``--full`` runs the promises with the counts that the project claims, instead of quick ones.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+import gc
+import importlib
+from collections.abc import Callable, Iterator
 
+import hypothesis
 import pytest
 
+from tests.leaks import leaks, lost_errors, mark_children, snapshot
 from tests.sshd import Sshd
 from tests.terminal import Terminal
+
+hypothesis.settings.register_profile("quick", max_examples=50, deadline=None)
+hypothesis.settings.register_profile("full", max_examples=1000, deadline=None)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--full", action="store_true", help="run the promises with their full counts (slow)"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    hypothesis.settings.load_profile("full" if config.getoption("full") else "quick")
+
+
+@pytest.fixture(scope="session")
+def count(pytestconfig: pytest.Config) -> Callable[[int, int], int]:
+    """``count(100, 10_000)``: how often to try, in ``make test`` and in ``make promises``."""
+    full = pytestconfig.getoption("full")
+    return lambda quick, promised: promised if full else quick
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _settled() -> None:
+    """What is made once and kept: the imports and the loop of this thread."""
+    mark_children()
+    run = getattr(importlib.import_module("engine"), "run", None)
+    if run is not None:
+        run(asyncio.sleep(0))
+    # What exists by now stays; without it in the way the collection after each test is quick.
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left(_settled: None) -> Iterator[None]:
+    before = snapshot()
+    with lost_errors() as errors:
+        yield
+        found = leaks(before)
+    if found or errors:
+        pytest.fail("the test left behind:\n  " + "\n  ".join(found + errors), pytrace=False)
 
 
 @pytest.fixture(scope="session")

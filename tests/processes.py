@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 POLL = 0.01
@@ -15,12 +15,12 @@ POLL = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """One line of the process table."""
+    """One line of the process table; equal if it is the same process."""
 
     pid: int
-    parent: int
-    state: str
-    name: str
+    parent: int = field(compare=False)
+    state: str = field(compare=False)
+    name: str = field(compare=False)
 
     @property
     def alive(self) -> bool:
