@@ -1,0 +1,153 @@
+"""Text measured in cells of a terminal: cutting and padding that never halves a character.
+
+Texts in ticks are safe to print already.  What is done here is about width alone: characters that
+take no cell, or whose width depends on their neighbours, are taken out, so that the width of a
+text is the sum of the widths of its characters, on every terminal and wherever it is cut.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+import urwid
+
+_FLAGS = range(0x1F1E6, 0x1F200)  # two of them join into one flag: shown as plain letters
+_SKIN_TONES = range(0x1F3FB, 0x1F400)  # they melt into the emoji before them
+
+
+class _Widths(dict[str, int]):
+    """Width of each character, asked of urwid once."""
+
+    def __missing__(self, char: str) -> int:
+        width: int = urwid.calc_width(char, 0, 1)
+        self[char] = width
+        return width
+
+
+class _Drawn(dict[int, str]):
+    """What is drawn for each character, as `str.translate` wants it; worked out once."""
+
+    def __missing__(self, code: int) -> str:
+        char = chr(code)
+        if code in _FLAGS:
+            drawn = chr(ord("A") + code - _FLAGS.start)
+        elif code in _SKIN_TONES or not (char.isprintable() or char.isspace()):
+            drawn = ""
+        elif char.isspace():
+            drawn = " "
+        else:
+            drawn = char if _WIDTHS[char] else ""
+        self[code] = drawn
+        return drawn
+
+
+_WIDTHS = _Widths()
+_DRAWN = _Drawn()
+
+
+def clean(text: str, *, ascii_only: bool = False) -> str:
+    """Return `text` with nothing in it whose width is not certain.
+
+    Args:
+        text: any text; line breaks and tabs become spaces.
+        ascii_only: put a question mark for each character that is not ASCII.
+
+    >>> clean("cafe\\u0301 \\u200b\\U0001F1EB\\U0001F1F7"), clean("caf\\xe9", ascii_only=True)
+    ('café FR', 'caf?')
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    text = unicodedata.normalize("NFC", text).translate(_DRAWN)
+    return text.encode("ascii", "replace").decode("ascii") if ascii_only else text
+
+
+def width(text: str) -> int:
+    """Return how many cells a clean text takes.
+
+    >>> width("abc"), width("世界")
+    (3, 4)
+    """
+    return len(text) if text.isascii() else sum(map(_WIDTHS.__getitem__, text))
+
+
+def cut(text: str, cells: int) -> str:
+    """Return the longest beginning of a clean text that fits into `cells`.
+
+    >>> cut("世界", 3)
+    '世'
+    """
+    if text.isascii():
+        return text[: max(cells, 0)]
+    used = 0
+    for index, char in enumerate(text):
+        used += _WIDTHS[char]
+        if used > cells:
+            return text[:index]
+    return text
+
+
+def cut_end(text: str, cells: int, dots: str = "…") -> str:
+    """Return a clean text cut to `cells`, with `dots` where something is missing at its end.
+
+    >>> cut_end("writing sda2", 8)
+    'writing…'
+    """
+    if width(text) <= cells:
+        return text
+    room = cells - width(dots)
+    return cut(text, room) + dots if room > 0 else cut(text, cells)
+
+
+def cut_middle(text: str, cells: int, dots: str = "…") -> str:
+    """Return a clean text cut to `cells`, with `dots` where its middle is missing.
+
+    Names differ at their ends (``node17``), so that is the part to keep.
+
+    >>> cut_middle("measure-node17", 10)
+    'measu…de17'
+    """
+    if width(text) <= cells:
+        return text
+    room = cells - width(dots)
+    if room < 2:
+        return cut(text, cells)
+    tail = cut(text[::-1], room // 2)[::-1]
+    return cut(text, room - width(tail)) + dots + tail
+
+
+def fit(text: str, cells: int) -> str:
+    """Return a clean text that takes exactly `cells`: cut, or padded with spaces.
+
+    >>> fit("世界", 3) + "|"
+    '世 |'
+    """
+    text = cut(text, cells)
+    return text + " " * (cells - width(text))
+
+
+def fit_right(text: str, cells: int) -> str:
+    """Return the same with the padding on the left.
+
+    >>> fit_right("12s", 5)
+    '  12s'
+    """
+    text = cut(text, cells)
+    return " " * (cells - width(text)) + text
+
+
+def wrap(text: str, cells: int) -> list[str]:
+    """Return a clean text in lines of at most `cells`, broken at spaces where there are some.
+
+    >>> wrap("ssh: connect timed out", 12)
+    ['ssh: connect', 'timed out']
+    """
+    lines = []
+    while width(text) > cells:
+        line = cut(text, cells) or text[:1]
+        space = text[: len(line) + 1].rfind(" ")
+        if space > 0:
+            line = text[:space]
+        lines.append(line)
+        text = text[len(line) :].lstrip()
+    lines.append(text)
+    return lines

@@ -1,0 +1,569 @@
+"""A run as it is shown: a reducer from ticks to what is known of each job, and counts.
+
+Theory of operation.  :meth:`Model.apply` takes the events of one run, in their order; nothing else
+changes a model.  It does no I/O and reads no clock: times come with the ticks, and "now" comes with
+the question.  A reader may leave out progress and output (only the latest of a job matters), never
+a state.
+
+Everything that a screen asks for ten times a second is kept up to date as events come in, at a
+cost that does not depend on the number of jobs: the counts of the run and of each nested engine,
+how many requirements of a job are not met, which rank is the worst in a group.  `version` grows
+with every event and is noted on the lines that it changed, `order_version` only when the order of
+the lines may change; so a reader knows what to draw again and when to sort again.
+
+A *group* is a job that holds other jobs: a nested engine.  The run itself is the outermost group.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from engine.ticks import (
+    JobAdded,
+    JobOutput,
+    JobProgress,
+    JobReady,
+    JobRow,
+    JobState,
+    JobStopping,
+    Message,
+    RunEnded,
+    RunStarted,
+    RunStopping,
+    State,
+    StopReason,
+    Tick,
+)
+
+from . import states
+from .cells import clean, width
+from .states import Look, look_of
+
+TAIL_LINES = 200
+"""How many of its last output lines are kept of a job."""
+
+TAIL_LINES_FINISHED = 40
+"""How many are left once it has finished: a big run must not keep the output of thousands."""
+
+LINE_LENGTH = 2_000
+"""Longer lines of output are cut to so many characters."""
+
+MESSAGES = 500
+"""How many of the last messages of the engine are kept."""
+
+NAMED = 2
+"""How many of the jobs that a job waits for are named in one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One line of output: when (seconds since the epoch), on which stream, what."""
+
+    wall: float
+    stream: str
+    text: str
+
+
+@dataclass(slots=True)
+class Counts:
+    """How many jobs are in each state; jobs that are forever, or hold others, are not counted."""
+
+    of: dict[State, int] = field(default_factory=lambda: dict.fromkeys(State, 0))
+
+    @property
+    def done(self) -> int:
+        """Finished."""
+        return self.of[State.FINISHED]
+
+    @property
+    def run(self) -> int:
+        """Running, or being stopped."""
+        return self.of[State.RUNNING]
+
+    @property
+    def ready(self) -> int:
+        """Waiting for a slot, or for the next attempt."""
+        return self.of[State.SCHEDULED]
+
+    @property
+    def wait(self) -> int:
+        """Waiting for other jobs."""
+        return self.of[State.IDLE]
+
+    @property
+    def fail(self) -> int:
+        """Failed."""
+        return self.of[State.FAILED]
+
+    @property
+    def skip(self) -> int:
+        """Skipped."""
+        return self.of[State.SKIPPED]
+
+    @property
+    def cancel(self) -> int:
+        """Cancelled."""
+        return self.of[State.CANCELLED]
+
+    @property
+    def over(self) -> int:
+        """Over, in any way."""
+        return self.done + self.fail + self.skip + self.cancel
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return sum(self.of.values())
+
+    @property
+    def percent(self) -> int:
+        """Over, of all of them; 100 only when there is nothing left, and when there are none."""
+        total = self.total
+        return 100 * self.over // total if total else 100
+
+
+@dataclass(slots=True)
+class Group:
+    """What is known of the members of a nested engine, or of the whole run.
+
+    Attributes:
+        members: ids of the jobs right in it, in their order.
+        counts: of the jobs in it, at every depth.
+        ranks: how many lines in it, at every depth, are at each rank of :mod:`monitor.states`.
+        window: how many jobs right in it may run at once, or None.
+        busy: how many slots of the window are taken.
+    """
+
+    members: list[str] = field(default_factory=list)
+    counts: Counts = field(default_factory=Counts)
+    ranks: list[int] = field(default_factory=lambda: [0] * states.RANKS)
+    window: int | None = None
+    busy: int = 0
+
+
+@dataclass(slots=True)
+class JobLine:
+    """What is known of one job.
+
+    Attributes:
+        row: what was known before it ran: id, label, kind, host, requirements.
+        number: its place in the order in which jobs were told, from 0.
+        state: the last state that the engine told.
+        look: how it looks, see :mod:`monitor.states`.
+        group: what is known of its members, if it is a nested engine.
+        reason: why it is in this state, in a few words, or empty.
+        ready: those that wait for this forever job may go on.
+        stopping: why it is being stopped, or None.
+        attempt, attempts: the attempt that runs or is to come, from 1; at most so many, or None.
+        retry_at: when the next attempt is due (monotonic), or None.
+        percent: 0 to 100, what it reported last, or None.
+        message: what it reported last, or empty.
+        said: its last report or line of output, whichever came later, or empty.
+        tail: its last lines of output.
+        outputs: how many lines of output it has had.
+        started_at, attempt_at: when it was first started, and when its last attempt began
+            (monotonic), or None.
+        ended_at, ready_at: when it was over, when it became ready (monotonic), or None.
+        missing: how many of the jobs it waits for are not met yet.
+        version: the version of the model that changed it last.
+    """
+
+    row: JobRow
+    number: int
+    state: State = State.IDLE
+    look: Look = states.IDLE
+    group: Group | None = None
+    reason: str = ""
+    ready: bool = False
+    stopping: str | None = None
+    attempt: int = 1
+    attempts: int | None = 1
+    retry_at: float | None = None
+    percent: float | None = None
+    message: str = ""
+    said: str = ""
+    tail: deque[Said] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
+    outputs: int = 0
+    started_at: float | None = None
+    attempt_at: float | None = None
+    ended_at: float | None = None
+    ready_at: float | None = None
+    missing: int = 0
+    version: int = 0
+
+    @property
+    def id(self) -> str:
+        """Its id in the run."""
+        return self.row.id
+
+    @property
+    def label(self) -> str:
+        """Its label."""
+        return self.row.label
+
+    @property
+    def met(self) -> bool:
+        """True once it keeps nobody waiting any more."""
+        return self.state.is_over or (self.row.forever and self.ready)
+
+    @property
+    def counted(self) -> bool:
+        """True if it is one of the jobs that the counts are about."""
+        return self.group is None and not self.row.forever
+
+    @property
+    def rank(self) -> int:
+        """The rank it stands at: its own or, for a group, that of its worst member."""
+        if self.group is not None:
+            for rank, lines in enumerate(self.group.ranks[: self.look.rank]):
+                if lines:
+                    return rank
+        return self.look.rank
+
+    @property
+    def shown_look(self) -> Look:
+        """Its look; a group in which something failed looks failed, so that it can be folded."""
+        return states.FAILED if self.rank == states.FAILED.rank else self.look
+
+    def took(self, now: float) -> float | None:
+        """Return for how many seconds its attempt has been running or, once over, it took.
+
+        None if it does not run, or never did.
+        """
+        if self.ended_at is not None:
+            since, until = self.started_at, self.ended_at
+        else:
+            since, until = self.attempt_at, now
+        return None if since is None else max(until - since, 0.0)
+
+
+@dataclass(slots=True)
+class RunFacts:
+    """What is known of the run as a whole.
+
+    Attributes:
+        run: its id.
+        label: of the outermost engine.
+        started_at, wall: when it began, monotonic and since the epoch; None before that.
+        timeout: seconds, or None.
+        stopping: why it began to stop, or None.
+        ended: the verdict, or None while it runs.
+    """
+
+    run: str = ""
+    label: str = ""
+    started_at: float | None = None
+    wall: float | None = None
+    timeout: float | None = None
+    stopping: StopReason | None = None
+    ended: RunEnded | None = None
+
+    def took(self, now: float) -> float:
+        """Return for how many seconds it has been running, or ran."""
+        if self.ended is not None:
+            return self.ended.duration
+        return 0.0 if self.started_at is None else max(now - self.started_at, 0.0)
+
+
+class Model:
+    """One run, as far as its ticks have told.
+
+    >>> from engine.ticks import JobRow, JobState, RunStarted, State
+    >>> model = Model()
+    >>> model.apply(RunStarted("r", 0, 10.0, 1.7e9, "demo", (JobRow("1", "load", "Job"),)))
+    >>> model.apply(JobState("r", 1, 10.0, 1.7e9, "1", State.IDLE, State.RUNNING))
+    >>> model.rows["1"].look.glyph, model.counts.run, model.counts.percent
+    ('▶', 1, 0)
+
+    Attributes:
+        rows: a line for each job, by its id, in the order in which they were told.
+        root: what is known of all jobs together.
+        run: what is known of the run.
+        log: the last messages of the engine.
+        failures: ids of what failed, in that order: jobs, and groups that failed of themselves.
+        version: grows with every event.
+        order_version: grows with every event that may change the order of the lines.
+        longest: cells that the longest label takes, two more for each group that it is in.
+    """
+
+    def __init__(self) -> None:
+        self.rows: dict[str, JobLine] = {}
+        self.root = Group()
+        self.run = RunFacts()
+        self.log: deque[Message] = deque(maxlen=MESSAGES)
+        self.failures: list[str] = []
+        self.version = 0
+        self.order_version = 0
+        self.longest = 0
+        self._dependents: dict[str, list[str]] = {}
+
+    @property
+    def counts(self) -> Counts:
+        """How many jobs of the run are in each state."""
+        return self.root.counts
+
+    def apply(self, tick: Tick) -> None:
+        """Take one event; events of a kind that this release does not know change nothing."""
+        self.version += 1
+        match tick:
+            case JobState():
+                self._job_state(tick)
+            case JobProgress():
+                self._job_progress(tick)
+            case JobOutput():
+                self._job_output(tick)
+            case JobReady() | JobStopping():
+                self._job_note(tick)
+            case Message():
+                self.log.append(tick)
+            case JobAdded():
+                self._add([tick.row])
+            case RunStarted():
+                self._run_started(tick)
+            case RunStopping():
+                self.run.stopping = tick.reason
+            case RunEnded():
+                self.run.ended = tick
+
+    # ---- questions
+
+    def waits_for(self, job: str) -> list[JobLine]:
+        """Return the lines of the jobs that keep this one from starting, in its own order."""
+        row = self.rows[job].row
+        wanted = dict.fromkeys((*row.requires, *row.after))
+        return [self.rows[other] for other in wanted if other in self.rows and not self._met(other)]
+
+    def dependents(self, job: str) -> list[JobLine]:
+        """Return the lines of the jobs that wait, or waited, for this one."""
+        return [self.rows[other] for other in self._dependents.get(job, ())]
+
+    def parent(self, line: JobLine) -> JobLine | None:
+        """Return the line of the nested engine that holds this one, None for the outermost."""
+        return None if line.row.engine is None else self.rows.get(line.row.engine)
+
+    def why_waiting(self, job: str) -> str:
+        """Return in one line why a job has not started; empty if nothing keeps it.
+
+        For example ``waits for load node01 (55%)``, ``waits for 3: load node01, load node02, +1``,
+        ``queued: window 12/12``.
+        """
+        line = self.rows[job]
+        if line.state is State.SCHEDULED:
+            return self._why_queued(line)
+        if line.state is not State.IDLE:
+            return ""
+        missing = self.waits_for(job)
+        if len(missing) == 1:
+            only = missing[0]
+            return f"waits for {only.label}{_how_far(only)}"
+        if missing:
+            names = [other.label for other in missing[:NAMED]]
+            if len(missing) > NAMED:
+                names.append(f"+{len(missing) - NAMED}")
+            return f"waits for {len(missing)}: {', '.join(names)}"
+        parent = self.parent(line)
+        if parent is not None and parent.state in (State.IDLE, State.SCHEDULED):
+            return f"waits for {parent.label} to start"
+        return "waits"
+
+    def _why_queued(self, line: JobLine) -> str:
+        group = self._group_of(line)
+        if group.window is not None and group.busy >= group.window and not line.row.forever:
+            return f"queued: window {group.busy}/{group.window}"
+        return f"queued: pool {line.row.pool}" if line.row.pool else "queued"
+
+    # ---- the run
+
+    def _run_started(self, tick: RunStarted) -> None:
+        self.run.run = tick.run
+        self.run.label = tick.label
+        self.run.started_at = tick.at
+        self.run.wall = tick.wall
+        self.run.timeout = tick.timeout
+        self.root.window = tick.window
+        self._add(list(tick.jobs))
+
+    def _add(self, rows: list[JobRow]) -> None:
+        """Add lines; all of them before any is linked, as a row may name a later one."""
+        lines = [self._line(row) for row in rows if row.id not in self.rows]
+        for line in lines:
+            self._link(line)
+        self.order_version += 1
+
+    def _line(self, row: JobRow) -> JobLine:
+        line = JobLine(row, number=len(self.rows), version=self.version)
+        self.rows[row.id] = line
+        if row.engine is not None and row.engine in self.rows:
+            self._hold(self.rows[row.engine])
+        self._group_of(line).members.append(row.id)
+        deep = -2
+        for group in self._groups_round(line):
+            group.counts.of[line.state] += line.counted
+            group.ranks[line.look.rank] += 1
+            deep += 2
+        self.longest = max(self.longest, width(clean(row.label)) + deep)
+        return line
+
+    def _hold(self, line: JobLine) -> None:
+        """Make a group of a line, if it is not one yet."""
+        if line.group is None:
+            for group in self._groups_round(line):
+                group.counts.of[line.state] -= line.counted
+            line.group = Group(window=line.row.window)
+
+    def _link(self, line: JobLine) -> None:
+        for other in dict.fromkeys((*line.row.requires, *line.row.after)):
+            self._dependents.setdefault(other, []).append(line.id)
+            line.missing += not self._met(other)
+
+    def _met(self, job: str) -> bool:
+        return job in self.rows and self.rows[job].met
+
+    def _group_of(self, line: JobLine) -> Group:
+        """Return the group that a line is right in."""
+        parent = self.parent(line)
+        return self.root if parent is None or parent.group is None else parent.group
+
+    def _groups_round(self, line: JobLine) -> Iterator[Group]:
+        """Go through the groups that a line is in, from the innermost to the run."""
+        parent = self.parent(line)
+        while parent is not None:
+            if parent.group is not None:
+                yield parent.group
+            parent = self.parent(parent)
+        yield self.root
+
+    def _known(self, job: str) -> JobLine:
+        """Return a job's line; one that was never announced gets a line of its own."""
+        if job not in self.rows:
+            self._add([JobRow(job, job, "Job")])
+        line = self.rows[job]
+        line.version = self.version
+        return line
+
+    # ---- one job
+
+    def _job_state(self, tick: JobState) -> None:
+        line = self._known(tick.job)
+        was_met = line.met
+        self._note_times(line, tick)
+        line.reason = tick.reason
+        line.attempt = tick.attempt
+        line.attempts = tick.attempts
+        line.stopping = None
+        self._move(line, tick.new)
+        if tick.new is State.FAILED:
+            self._note_failure(line)
+        if tick.new is State.FINISHED and len(line.tail) > TAIL_LINES_FINISHED:
+            line.tail = deque(list(line.tail)[-TAIL_LINES_FINISHED:], maxlen=TAIL_LINES)
+        self._tell_dependents(line, was_met)
+
+    def _note_times(self, line: JobLine, tick: JobState) -> None:
+        line.retry_at = None
+        if tick.new is State.RUNNING:
+            line.attempt_at = tick.at
+            if line.started_at is None:
+                line.started_at = tick.at
+            line.percent = None
+            line.message = line.said = ""
+        elif tick.new is State.SCHEDULED and tick.old is State.RUNNING:
+            line.attempt_at = None
+            line.retry_at = tick.at + (tick.retry_in or 0.0)
+        elif tick.new.is_over:
+            line.ended_at = tick.at
+
+    def _move(self, line: JobLine, new: State) -> None:
+        """Change the state of a line and what the groups round it know of it."""
+        old, old_rank = line.state, line.look.rank
+        line.state = new
+        self._look_again(line)
+        for group in self._groups_round(line):
+            if line.counted:
+                group.counts.of[old] -= 1
+                group.counts.of[new] += 1
+            group.ranks[old_rank] -= 1
+            group.ranks[line.look.rank] += 1
+        if not line.row.forever:
+            group = self._group_of(line)
+            group.busy += (new is State.RUNNING) - (old is State.RUNNING)
+        self.order_version += 1
+
+    @staticmethod
+    def _look_again(line: JobLine) -> None:
+        line.look = look_of(
+            line.state,
+            forever=line.row.forever,
+            retried=line.retry_at is not None,
+            stopping=line.stopping is not None,
+        )
+
+    def _note_failure(self, line: JobLine) -> None:
+        """Remember what failed; a group whose member failed is no failure of its own."""
+        if line.group is None or not line.group.ranks[states.FAILED.rank]:
+            self.failures.append(line.id)
+
+    def _tell_dependents(self, line: JobLine, was_met: bool) -> None:
+        if line.met == was_met:
+            return
+        for other in self._dependents.get(line.id, ()):
+            dependent = self.rows[other]
+            dependent.missing -= 1
+            dependent.version = self.version
+        self.order_version += 1
+
+    def _job_note(self, tick: JobReady | JobStopping) -> None:
+        line = self._known(tick.job)
+        was_met = line.met
+        if isinstance(tick, JobReady):
+            line.ready = True
+            line.ready_at = tick.at
+        else:
+            line.stopping = tick.reason
+            old_rank = line.look.rank
+            self._look_again(line)
+            for group in self._groups_round(line):
+                group.ranks[old_rank] -= 1
+                group.ranks[line.look.rank] += 1
+            self.order_version += 1
+        self._tell_dependents(line, was_met)
+
+    def _job_progress(self, tick: JobProgress) -> None:
+        line = self._known(tick.job)
+        percent = _percent(tick)
+        if percent is not None:
+            line.percent = percent
+        message = tick.message
+        if message is None and tick.done is not None:
+            of_total = "" if tick.total is None else f"/{tick.total:g}"
+            message = f"{tick.done:g}{of_total}"
+        if message is not None:
+            line.message = line.said = message[:LINE_LENGTH]
+
+    def _job_output(self, tick: JobOutput) -> None:
+        line = self._known(tick.job)
+        text = tick.text[:LINE_LENGTH]
+        line.tail.append(Said(tick.wall, tick.stream, text))
+        line.outputs += 1
+        line.said = text
+
+
+def _percent(tick: JobProgress) -> float | None:
+    """Return how far a job says it is, 0 to 100, or None if it does not say."""
+    percent = tick.percent
+    if percent is None and tick.done is not None and tick.total:
+        percent = 100 * tick.done / tick.total
+    if percent is None or math.isnan(percent):
+        return None
+    return min(max(percent, 0.0), 100.0)
+
+
+def _how_far(line: JobLine) -> str:
+    """Return what is known, in brackets, of a job that another one waits for."""
+    if line.row.forever and line.state is State.RUNNING:
+        return " (not ready)"
+    if line.state is State.RUNNING and line.percent is not None:
+        return f" ({line.percent:.0f}%)"
+    return ""
