@@ -149,9 +149,11 @@ class Text(str):
         raise RuntimeError
 
     def isascii(self) -> bool:
+        """Lie."""
         return True
 
     def isprintable(self) -> bool:
+        """Lie."""
         return True
 
 
@@ -264,7 +266,7 @@ def test_an_exception_is_told_by_its_type_and_message(error: Exception, line: st
     assert safe_error(error) == line
 
 
-class Broken(Exception):  # noqa: N818
+class Broken(Exception):
     """Is false, and raises when it is shown."""
 
     def __bool__(self) -> bool:
