@@ -1,0 +1,81 @@
+"""Tools to test graphs of jobs with, ours and yours.
+
+Time and order:
+
+* :func:`run_virtual`, :class:`VirtualLoop`: a clock that jumps, a :class:`Deadlock` that is told;
+* :class:`Sequencer`: the steps of several tasks in the order that the test wants.
+
+Checks round any run:
+
+* :class:`Story`, :func:`check_story`: the ticks of a run tell a whole and legal story;
+* :func:`no_leaks`: nothing is left behind;
+* :func:`cancel_everywhere`: a run can be cancelled at any turn of the loop.
+
+The reference model, for those who work on the engine:
+
+* :class:`JobSpec`, :func:`predict`: what a graph of scripted jobs must come to, by the contract;
+* :func:`random_graph`: such a graph from a seed;
+* :func:`play`, :func:`differences`, :func:`violations`: what it comes to, and what is wrong there.
+
+A graph of your own, and how it takes a failure::
+
+    from engine import Engine, Job
+    from engine.testing import run_virtual
+
+    def test_a_slow_server_is_given_up_after_a_minute():
+        server = Job(slow_server, timeout=60)
+        assert run_virtual(outcome(Engine(server))) ...
+
+Only the standard library is needed.
+"""
+
+from __future__ import annotations
+
+from .cancelling import CancelFailed, cancel_everywhere
+from .clock import Deadlock, VirtualLoop, run_virtual
+from .graphs import random_graph
+from .leaks import Leaked, no_leaks
+from .model import Attempt, Fate, JobSpec, Prediction, predict
+from .sequencer import SequenceBroken, Sequencer
+from .stage import (
+    Note,
+    Performance,
+    ScriptedFailure,
+    ScriptedJob,
+    build,
+    differences,
+    perform,
+    play,
+    violations,
+)
+from .story import IllegalStory, Story, check_story
+
+__all__ = [
+    "Attempt",
+    "CancelFailed",
+    "Deadlock",
+    "Fate",
+    "IllegalStory",
+    "JobSpec",
+    "Leaked",
+    "Note",
+    "Performance",
+    "Prediction",
+    "ScriptedFailure",
+    "ScriptedJob",
+    "SequenceBroken",
+    "Sequencer",
+    "Story",
+    "VirtualLoop",
+    "build",
+    "cancel_everywhere",
+    "check_story",
+    "differences",
+    "no_leaks",
+    "perform",
+    "play",
+    "predict",
+    "random_graph",
+    "run_virtual",
+    "violations",
+]

@@ -1,0 +1,129 @@
+"""Cancel a run everywhere: again and again, each time one turn of the event loop later."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+
+from engine import Engine, watch
+
+from .clock import VirtualLoop, describe
+from .story import Story
+
+Cancel = Callable[[Engine, "asyncio.Task[bool]"], object]
+
+
+class CancelFailed(AssertionError):
+    """A run that was cancelled did not end as it must; the message says at which turn, and how.
+
+    Attributes:
+        turn: the turn of the loop at which the run was cancelled.
+        problems: what was wrong.
+    """
+
+    def __init__(self, turn: int, problems: list[str]) -> None:
+        self.turn = turn
+        self.problems = tuple(problems)
+        super().__init__("\n  ".join([f"cancelled at turn {turn} of the loop:", *problems]))
+
+
+def cancel_everywhere(
+    make_engine: Callable[[], Engine],
+    *,
+    check: Callable[[Engine], object] | None = None,
+    cancel: Cancel | None = None,
+    most: int = 10_000,
+) -> int:
+    """Run a graph again and again on a virtual clock, cancelled at each turn of the loop in turn.
+
+    After each run: `CancelledError` came out of `corun()`, every job is over, no task is left, the
+    ticks tell a whole and legal story; then `check(engine)` may look at what it knows of.  The
+    first run that ends before it could be cancelled is the last, and is not checked.
+
+    Args:
+        make_engine: makes the engine anew, with all its jobs; called outside of any loop.
+        check: raises AssertionError if something is wrong with the engine after a run.
+        cancel: how to cancel, given the engine and the task that awaits its `corun()`; default is
+            to cancel that task.  With another way it is left open what comes out of `corun()`.
+        most: so many turns at most.
+
+    Returns:
+        At how many turns it was cancelled.
+
+    Raises:
+        CancelFailed: a run did not end as it must.
+        Deadlock: a run did not end at all.
+
+    >>> from engine import Engine, Job
+    >>> import asyncio
+    >>> cancel_everywhere(lambda: Engine(Job(asyncio.sleep, 10))) > 3
+    True
+    """
+    for turn in itertools.count():
+        if turn > most:
+            raise CancelFailed(turn, [f"the run has not ended after {most} turns"])
+        run = _CancelledRun(make_engine(), turn, cancel)
+        if not run.play():
+            return turn
+        if run.problems:
+            raise CancelFailed(turn, run.problems)
+        if check is not None:
+            try:
+                check(run.engine)
+            except AssertionError as error:
+                raise CancelFailed(turn, [str(error)]) from error
+    raise AssertionError  # pragma: no cover - count() has no end
+
+
+class _CancelledRun:
+    """One run, and what was wrong with it."""
+
+    def __init__(self, engine: Engine, turn: int, cancel: Cancel | None) -> None:
+        self.engine = engine
+        self.turn = turn
+        self.cancel = cancel
+        self.problems: list[str] = []
+        self.task: asyncio.Task[bool] | None = None
+        self.reached = False
+        self.story = Story()
+
+    def play(self) -> bool:
+        """Run it; return False if it ended before it could be cancelled."""
+        with asyncio.Runner(loop_factory=lambda: VirtualLoop(on_turn=self._on_turn)) as runner:
+            runner.run(self._main())
+        return self.reached
+
+    async def _main(self) -> None:
+        with watch(lambda _: self.story):
+            self.task = asyncio.create_task(self.engine.corun())
+            await asyncio.wait([self.task])
+        if self.reached:
+            self._look(self.task)
+
+    def _on_turn(self, _: int) -> None:
+        if self.task is None or self.reached:
+            return
+        if self.turn > 0:
+            self.turn -= 1
+        elif not self.task.done():
+            self.reached = True
+            if self.cancel is None:
+                self.task.cancel()
+            else:
+                self.cancel(self.engine, self.task)
+
+    def _look(self, task: asyncio.Task[bool]) -> None:
+        if self.cancel is None and not task.cancelled():
+            got = task.exception() or task.result()
+            self.problems.append(f"CancelledError did not come out, but {got!r}")
+        elif not task.cancelled():
+            task.exception()  # whatever it is; looked at, so that nobody misses it
+        begun = bool(self.story.ticks)
+        for job in self.engine.iterate_jobs():
+            if begun and not job.is_done():
+                self.problems.append(f"job {job.label} is still {job.state}")
+        if begun:
+            self.problems += self.story.problems()
+        left = asyncio.all_tasks() - {task, asyncio.current_task()}
+        self.problems += [f"task left: {line}" for line in sorted(map(describe, left))]

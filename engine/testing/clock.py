@@ -1,0 +1,206 @@
+"""A virtual clock: an event loop on which time jumps to the next timer.
+
+A test of a ten-minute timeout takes no time, and gives the same result on a machine that is busy:
+no real second passes.  What really runs beside the loop (threads, sockets, children) still works:
+before time jumps it is given some real time to come back.
+
+When nothing can happen any more, a loop with a real clock waits for ever.  This one raises
+:class:`Deadlock`, which names the tasks that wait and the lines where they do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import math
+import selectors
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextvars import Context
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar, TypeVarTuple
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+_ASYNCIO = str(Path(asyncio.__file__).parent)
+
+
+class Deadlock(RuntimeError):
+    """Nothing can happen any more: no callback, no timer, and nobody outside to wait for.
+
+    Attributes:
+        waiting: one line for each task that waits: its name and where it waits.
+    """
+
+    def __init__(self, waiting: tuple[str, ...]) -> None:
+        lines = "".join(f"\n  {line}" for line in waiting) or "\n  no task at all"
+        super().__init__(f"nothing can happen any more; these wait:{lines}")
+        self.waiting = waiting
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop whose :meth:`time` passes only when nothing else can happen.
+
+    Args:
+        start: what the clock says at the beginning, in seconds.
+        patience: real seconds that threads and open files get to come back before time jumps.
+        on_turn: called at the beginning of every turn of the loop with its number (from 0).
+
+    A thread started since the loop was made, or a file that the loop watches, may have something
+    to say, so it is waited for before time jumps; one that let `patience` pass without a word is
+    taken to be idle until it speaks up.  Where neither is in play the loop is deterministic.
+    """
+
+    def __init__(
+        self,
+        *,
+        start: float = 0.0,
+        patience: float = 1.0,
+        on_turn: Callable[[int], object] | None = None,
+    ) -> None:
+        self._now = start
+        self._turns = 0
+        self._on_turn = on_turn
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._numbers = itertools.count()
+        super().__init__(_JumpingSelector(self._before_turn, self._jump, patience))
+
+    def time(self) -> float:
+        """Return the virtual time, in seconds."""
+        return self._now
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """Schedule a callback, as every event loop does."""
+        timer = super().call_at(when, callback, *args, context=context)
+        heapq.heappush(self._timers, (when, next(self._numbers), timer))
+        return timer
+
+    @property
+    def turns(self) -> int:
+        """How many turns of the loop have begun."""
+        return self._turns
+
+    def _before_turn(self) -> None:
+        self._turns += 1
+        if self._on_turn is not None:
+            self._on_turn(self._turns - 1)
+
+    def _jump(self) -> None:
+        # To the very number that the timer has: with `now + (when - now)` the clock could stay a
+        # rounding error before it, and a loop that sleeps until a deadline would never get there.
+        while self._timers and (self._timers[0][2].cancelled() or self._timers[0][0] <= self._now):
+            heapq.heappop(self._timers)
+        when = self._timers[0][0] if self._timers else math.inf
+        if when == math.inf:
+            raise Deadlock(tuple(sorted(describe(task) for task in asyncio.all_tasks(self))))
+        self._now = when
+
+
+class _JumpingSelector(selectors.BaseSelector):
+    """A real selector that never waits for a timer, only for what is outside the loop."""
+
+    def __init__(
+        self,
+        before_turn: Callable[[], None],
+        jump: Callable[[], None],
+        patience: float,
+    ) -> None:
+        self._real = selectors.DefaultSelector()
+        self._before_turn = before_turn
+        self._jump = jump
+        self._patience = patience
+        self._threads = set(threading.enumerate())
+        self._silent: frozenset[object] = frozenset()
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        return self._real.register(fileobj, events, data)
+
+    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
+        return self._real.unregister(fileobj)
+
+    def modify(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        return self._real.modify(fileobj, events, data)
+
+    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
+        return self._real.get_map()
+
+    def close(self) -> None:
+        self._real.close()
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        self._before_turn()
+        events = self._real.select(0)
+        if not events and timeout != 0 and not self._silent >= (outside := self._outside()):
+            events = self._real.select(self._patience)
+            self._silent = outside
+        if events:
+            self._silent = frozenset()
+        elif timeout != 0:
+            self._jump()
+        return events
+
+    def _outside(self) -> frozenset[object]:
+        """Return what may wake the loop by itself: new threads, watched files."""
+        threads = {thread for thread in threading.enumerate() if thread not in self._threads}
+        watched = self._real.get_map()
+        # One file is always watched, and says nothing by itself: what call_soon_threadsafe uses.
+        return frozenset(threads | set(watched) if len(watched) > 1 else threads)
+
+
+def run_virtual(
+    main: Coroutine[Any, Any, T],
+    *,
+    start: float = 0.0,
+    patience: float = 1.0,
+    on_turn: Callable[[int], object] | None = None,
+) -> T:
+    """Run `main` as `asyncio.run` does, on a :class:`VirtualLoop`, and return its result.
+
+    Raises:
+        Deadlock: nothing can happen any more and `main` has not ended.
+
+    >>> import asyncio
+    >>> async def an_hour():
+    ...     loop = asyncio.get_running_loop()
+    ...     before = loop.time()
+    ...     await asyncio.sleep(3600)
+    ...     return loop.time() - before
+    >>> run_virtual(an_hour())
+    3600.0
+    """
+    make_loop = partial(VirtualLoop, start=start, patience=patience, on_turn=on_turn)
+    with asyncio.Runner(loop_factory=make_loop) as runner:
+        return runner.run(main)
+
+
+def describe(task: asyncio.Task[Any]) -> str:
+    """Return the name of a task and where it waits: the innermost line that is not asyncio's."""
+    where = "not started, or over"
+    for code, line in _frames(task.get_coro()):
+        if code.co_filename.startswith(_ASYNCIO):
+            where += f" (in {code.co_qualname})"
+            break
+        where = f"{code.co_filename}:{line} in {code.co_qualname}"
+    return f"{task.get_name()}: {where}"
+
+
+def _frames(awaited: Any) -> Iterator[tuple[Any, int]]:
+    """Yield code and line of each coroutine or generator that waits, outermost first."""
+    while awaited is not None:
+        for kind, inner in (("cr", "cr_await"), ("gi", "gi_yieldfrom"), ("ag", "ag_await")):
+            frame = getattr(awaited, f"{kind}_frame", None)
+            if frame is not None:
+                yield frame.f_code, frame.f_lineno
+                awaited = getattr(awaited, inner)
+                break
+        else:
+            return

@@ -1,0 +1,165 @@
+"""The leak check: what a block of code leaves behind.
+
+Looked at are tasks (of every event loop), threads, open files, child processes, errors that asyncio
+could only log ("Task was destroyed but it is pending", "exception was never retrieved") and
+coroutines that were never awaited; with `cycles`, also objects that only the garbage collector
+could take away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import threading
+import time
+import types
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from engine import AbstractJob
+
+from .clock import describe
+
+_POLL = 0.005
+_HEAVY = (asyncio.Future, AbstractJob, BaseException, types.CoroutineType, types.FrameType)
+
+
+class Leaked(AssertionError):
+    """A block of code left something behind; `leaks` names each thing."""
+
+    def __init__(self, leaks: list[str]) -> None:
+        self.leaks = tuple(leaks)
+        super().__init__("\n  ".join(["this was left behind:", *self.leaks]))
+
+
+@contextmanager
+def no_leaks(*, patience: float = 1.0, cycles: bool = False) -> Iterator[None]:
+    """Raise :class:`Leaked` if the block leaves behind what it did not find.
+
+    Args:
+        patience: real seconds that threads and processes which are just ending have for it.
+        cycles: also look for jobs, tasks, coroutines, exceptions and frames that hold each other
+            in a cycle, so that only the garbage collector can take them away.
+
+    A block that ends with an exception is not checked.  The event loop that a thread keeps for its
+    runs (see :func:`engine.run`) is made at the first run in that thread: have one before.
+
+    >>> from engine import Engine, Job, run
+    >>> import asyncio
+    >>> run(asyncio.sleep(0))
+    >>> with no_leaks():
+    ...     Engine(Job(asyncio.sleep, 0)).orchestrate()
+    True
+    """
+    gc.collect()
+    before = _census()
+    logged = _Collector()
+    logger = logging.getLogger("asyncio")
+    logger.addHandler(logged)
+    try:
+        with warnings.catch_warnings(record=True) as warned, _collector_held_back(cycles):
+            warnings.simplefilter("always")
+            yield
+            garbage = _cyclic_garbage() if cycles else []
+            found = _left(before, patience) + garbage
+    finally:
+        logger.removeHandler(logged)
+    found += logged.texts
+    for warning in warned:
+        if "never awaited" in str(warning.message):
+            found.append(str(warning.message))
+        else:
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
+    if found:
+        raise Leaked(found)
+
+
+def _left(before: dict[tuple[str, object], str], patience: float) -> list[str]:
+    deadline = time.monotonic() + patience
+    while True:
+        gc.collect()
+        found = [f"{key[0]} {text}" for key, text in _census().items() if key not in before]
+        if not found or time.monotonic() > deadline:
+            return found
+        time.sleep(_POLL)
+
+
+def _census() -> dict[tuple[str, object], str]:
+    """Return all there is: kind and identity of each thing, and how to describe it."""
+    return {
+        **{("task", id(task)): describe(task) for task in _tasks()},
+        **{("thread", thread): repr(thread) for thread in threading.enumerate()},
+        **{("file", number): text for number, text in _files()},
+        **{("child process", pid): pid for pid in _children()},
+    }
+
+
+def _tasks() -> Iterator[asyncio.Task[Any]]:
+    # asyncio.all_tasks() knows the tasks of one loop, and the leak may sit in another.
+    for thing in gc.get_objects():
+        # By type(), as isinstance() would ask proxies and run foreign code.
+        if issubclass(type(thing), asyncio.Task) and not thing.done():
+            yield thing
+
+
+def _files() -> Iterator[tuple[str, str]]:
+    """Yield the open files, where the system has a directory of them."""
+    with suppress(OSError):
+        for link in list(Path("/dev/fd").iterdir()):
+            # The one that the listing itself uses is closed by now, and so left out.
+            with suppress(OSError):
+                yield link.name, f"{link.name}: {link.readlink()}"
+
+
+def _children() -> Iterator[str]:
+    """Yield the pids of the child processes, zombies too, where the system tells them."""
+    with suppress(OSError):
+        for thread in list(Path("/proc/self/task").iterdir()):
+            with suppress(OSError):
+                yield from (thread / "children").read_text().split()
+
+
+@contextmanager
+def _collector_held_back(hold: bool) -> Iterator[None]:  # noqa: FBT001
+    """Keep the collector from taking away what is to be found."""
+    held = hold and gc.isenabled()
+    if held:
+        gc.disable()
+    try:
+        yield
+    finally:
+        if held:
+            gc.enable()
+
+
+def _cyclic_garbage() -> list[str]:
+    """Return what nobody refers to and what is still there."""
+    flags = gc.get_debug()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        gc.collect()
+        kinds = Counter(
+            type(thing).__qualname__ for thing in gc.garbage if issubclass(type(thing), _HEAVY)
+        )
+    finally:
+        gc.set_debug(flags)
+        gc.garbage.clear()
+    return [f"cyclic garbage: {count} x {kind}" for kind, count in sorted(kinds.items())]
+
+
+class _Collector(logging.Handler):
+    """Keeps what asyncio logs as an error."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(self.format(record))
