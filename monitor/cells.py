@@ -46,13 +46,13 @@ _DRAWN = _Drawn()
 
 
 def clean(text: str, *, ascii_only: bool = False) -> str:
-    """Return `text` with nothing in it whose width is not certain.
+    r"""Return `text` with nothing in it whose width is not certain.
 
     Args:
         text: any text; line breaks and tabs become spaces.
         ascii_only: put a question mark for each character that is not ASCII.
 
-    >>> clean("cafe\\u0301 \\u200b\\U0001F1EB\\U0001F1F7"), clean("caf\\xe9", ascii_only=True)
+    >>> clean("cafe\u0301 \u200b\U0001F1EB\U0001F1F7"), clean("caf\xe9", ascii_only=True)
     ('café FR', 'caf?')
     """
     if text.isascii() and text.isprintable():
@@ -109,7 +109,7 @@ def cut_middle(text: str, cells: int, dots: str = "…") -> str:
     if width(text) <= cells:
         return text
     room = cells - width(dots)
-    if room < 2:
+    if room <= 1:
         return cut(text, cells)
     tail = cut(text[::-1], room // 2)[::-1]
     return cut(text, room - width(tail)) + dots + tail

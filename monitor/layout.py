@@ -21,7 +21,7 @@ import time
 from dataclasses import dataclass
 
 from . import filters, panes, states, wording
-from .cells import cut_end, cut_middle, fit, fit_right, width
+from .cells import cut_end, cut_middle, fit_right, width
 from .listing import DONE_ROW
 from .model import JobLine, Model
 from .rows import Row, Segment, joined, padded, row_width
@@ -54,11 +54,12 @@ _CLOCK = 8
 _LEAST_NAME = 10
 _HEADED = 8  # below so many rows the heads of the columns give way to a job
 _BAR = 18
-"""Cells of the clock column, of the narrowest name column and of the widest bar."""
+_LEAST_BAR = 5
+"""Cells of the clock column, of the narrowest name column, of the widest and narrowest bar."""
 
 
 def compose(
-    model: Model, view: View, columns: int, rows: int, now: float, wall: float
+    model: Model, view: View, columns: int, rows: int, *, now: float, wall: float
 ) -> list[Row]:
     """Return a frame: `rows` rows, each exactly `columns` cells wide.
 
@@ -209,7 +210,7 @@ class _Frame:
         for part in told:
             segments += [(_COUNT_ATTRIBUTES.get(part.split()[-1], ""), part), ("", "  ")]
         bar = min(room - used - 1, 2 * _BAR)
-        if bar >= 5:
+        if bar >= _LEAST_BAR:
             full, empty = self.style.bar(counts.percent, bar)
             segments += [("", " " * (room - used - bar - 1)), ("bar", full), ("empty", empty)]
             segments.append(("", " "))
@@ -236,7 +237,7 @@ class _Frame:
     def _bottom(self) -> Row:
         """Return the lower border, with what is asked or told, else the keys."""
         view, style = self.view, self.style
-        attribute, text = "head", panes.key_hints(view, style)
+        attribute, text = "head", panes.key_hints(style)
         if view.question:
             attribute, text = "question", style.text(view.question)
         elif view.typing or view.filter:
@@ -245,7 +246,11 @@ class _Frame:
             attribute, text = "notice", style.text(view.notice)
         text = cut_end(f" {text} ", self.columns - 3, style.dots)
         line = style.across * (self.columns - 2 - width(text))
-        return [("border", style.corners[2]), (attribute, text), ("border", line + style.corners[3])]
+        return [
+            ("border", style.corners[2]),
+            (attribute, text),
+            ("border", line + style.corners[3]),
+        ]
 
     def _filter_line(self) -> tuple[str, str]:
         """Return the filter as it is typed or kept, and what is wrong with it."""
@@ -272,7 +277,7 @@ class _Frame:
 
     def _list(self, columns: int, rows: int) -> list[Row]:
         """Return the list of jobs with its upper rule, `rows` rows in all."""
-        headed = self.rows >= _HEADED and rows > 2
+        headed = self.rows >= _HEADED and rows >= _HEADED // 2
         room = rows - 1 - headed
         visible = self._listed(room)
         name = self._name_width(columns)
@@ -327,7 +332,9 @@ class _Frame:
             clock: Segment = ("dim", "")
             text = f" {self.view.listing.done_jobs} {look.word}"
             name: Row = [(look.attribute, self.style.glyph(look) + text)]
-            status: Row = [("dim", " space: hide them" if self.view.done_open else " space: show them")]
+            status: Row = [
+                ("dim", " space: hide them" if self.view.done_open else " space: show them")
+            ]
         else:
             line = self.model.rows[job]
             clock = ("dim", wording.job_clock(line, self.now))
@@ -393,16 +400,15 @@ class _Frame:
         """Return `rows` rows of a pane between borders."""
         columns = columns or self.columns
         view = self.view
-        lines = panes.content(self.model, view, pane, self.style, columns - 4, self.now)
+        told = panes.Panes(self.model, self.style, columns - 4, self.now)
+        lines = list(told.content(pane, view.chosen))
         visible = view.look_into(len(lines), rows)
         content = lines[visible.start : visible.stop]
         content += [[] for _ in range(rows - len(content))]
         return [self._inside(line, columns) for line in content]
 
 
-_LOUD = frozenset(
-    {states.FAILED, states.STOPPING, states.RETRY, states.CANCELLED, states.SKIPPED}
-)
+_LOUD = frozenset({states.FAILED, states.STOPPING, states.RETRY, states.CANCELLED, states.SKIPPED})
 """Looks whose status has their colour."""
 
 _COUNT_ATTRIBUTES = {"run": "run", "FAIL": "fail", "skip": "skip", "cancel": "cancel"}

@@ -54,7 +54,7 @@ class Listing:
         The finished ones are rows while there is room for all, else :data:`DONE_ROW` stands for
         them, followed by them if `done_open`, or by the one that has the cursor.
         """
-        if len(self.done) < 2 or len(self.active) + len(self.done) <= room:
+        if len(self.done) <= 1 or len(self.active) + len(self.done) <= room:
             return self.active + self.done
         if done_open:
             return [*self.active, DONE_ROW, *self.done]

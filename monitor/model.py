@@ -315,8 +315,10 @@ class Model:
                 self._job_progress(tick)
             case JobOutput():
                 self._job_output(tick)
-            case JobReady() | JobStopping():
-                self._job_note(tick)
+            case JobReady():
+                self._job_ready(tick)
+            case JobStopping():
+                self._job_stopping(tick)
             case Message():
                 self.log.append(tick)
             case JobAdded():
@@ -459,7 +461,8 @@ class Model:
             self._note_failure(line)
         if tick.new is State.FINISHED and len(line.tail) > TAIL_LINES_FINISHED:
             line.tail = deque(list(line.tail)[-TAIL_LINES_FINISHED:], maxlen=TAIL_LINES)
-        self._tell_dependents(line, was_met)
+        if line.met and not was_met:
+            self._tell_dependents(line)
 
     def _note_times(self, line: JobLine, tick: JobState) -> None:
         line.retry_at = None
@@ -479,7 +482,12 @@ class Model:
         """Change the state of a line and what the groups round it know of it."""
         old, old_rank = line.state, line.look.rank
         line.state = new
-        self._look_again(line)
+        line.look = look_of(
+            new,
+            forever=line.row.forever,
+            retried=line.retry_at is not None,
+            stopping=line.stopping is not None,
+        )
         for group in self._groups_round(line):
             if line.counted:
                 group.counts.of[old] -= 1
@@ -491,44 +499,31 @@ class Model:
             group.busy += (new is State.RUNNING) - (old is State.RUNNING)
         self.order_version += 1
 
-    @staticmethod
-    def _look_again(line: JobLine) -> None:
-        line.look = look_of(
-            line.state,
-            forever=line.row.forever,
-            retried=line.retry_at is not None,
-            stopping=line.stopping is not None,
-        )
-
     def _note_failure(self, line: JobLine) -> None:
         """Remember what failed; a group whose member failed is no failure of its own."""
         if line.group is None or not line.group.ranks[states.FAILED.rank]:
             self.failures.append(line.id)
 
-    def _tell_dependents(self, line: JobLine, was_met: bool) -> None:
-        if line.met == was_met:
-            return
+    def _tell_dependents(self, line: JobLine) -> None:
+        """Take one off what each job misses that waited for this one."""
         for other in self._dependents.get(line.id, ()):
             dependent = self.rows[other]
             dependent.missing -= 1
             dependent.version = self.version
         self.order_version += 1
 
-    def _job_note(self, tick: JobReady | JobStopping) -> None:
+    def _job_ready(self, tick: JobReady) -> None:
         line = self._known(tick.job)
         was_met = line.met
-        if isinstance(tick, JobReady):
-            line.ready = True
-            line.ready_at = tick.at
-        else:
-            line.stopping = tick.reason
-            old_rank = line.look.rank
-            self._look_again(line)
-            for group in self._groups_round(line):
-                group.ranks[old_rank] -= 1
-                group.ranks[line.look.rank] += 1
-            self.order_version += 1
-        self._tell_dependents(line, was_met)
+        line.ready = True
+        line.ready_at = tick.at
+        if line.met and not was_met:
+            self._tell_dependents(line)
+
+    def _job_stopping(self, tick: JobStopping) -> None:
+        line = self._known(tick.job)
+        line.stopping = tick.reason
+        self._move(line, line.state)
 
     def _job_progress(self, tick: JobProgress) -> None:
         line = self._known(tick.job)

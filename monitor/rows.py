@@ -36,10 +36,10 @@ def padded(row: Row, cells: int) -> Row:
     fitted: Row = []
     left = cells
     for attribute, text in row:
-        text = cut(text, left)
-        if text:
-            fitted.append((attribute, text))
-            left -= width(text)
+        part = cut(text, left)
+        if part:
+            fitted.append((attribute, part))
+            left -= width(part)
     if left > 0:
         fitted.append(("", " " * left))
     return fitted

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
 from . import states
 from .model import Counts, Group, JobLine, Model
+
+
+_MINUTE = 60
+_HOUR = 60
+_DAY = 24
+"""Seconds of a minute, minutes of an hour, hours of a day."""
+
+_MANY_HOURS = 100
+"""From so many on they are told as days, as a clock column has six characters."""
 
 
 def duration(seconds: float) -> str:
@@ -12,16 +23,16 @@ def duration(seconds: float) -> str:
     >>> [duration(s) for s in (0.4, 12, 62, 3725, 400000)]
     ['0s', '12s', '1m02s', '1h02m', '4d15h']
     """
-    whole = int(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
+    minutes, rest = divmod(int(seconds), _MINUTE)
+    if not minutes:
+        return f"{rest}s"
+    hours, minutes = divmod(minutes, _HOUR)
+    if not hours:
         return f"{minutes}m{rest:02d}s"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 100:
+    if hours < _MANY_HOURS:
         return f"{hours}h{minutes:02d}m"
-    return f"{hours // 24}d{hours % 24:02d}h"
+    days, hours = divmod(hours, _DAY)
+    return f"{days}d{hours:02d}h"
 
 
 def run_clock(seconds: float) -> str:
@@ -30,8 +41,8 @@ def run_clock(seconds: float) -> str:
     >>> run_clock(192), run_clock(3725)
     ('+03m12s', '+1h02m05s')
     """
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
+    minutes, rest = divmod(int(seconds), _MINUTE)
+    hours, minutes = divmod(minutes, _HOUR)
     return f"+{hours}h{minutes:02d}m{rest:02d}s" if hours else f"+{minutes:02d}m{rest:02d}s"
 
 
@@ -51,21 +62,23 @@ def status(model: Model, line: JobLine, now: float) -> str:
         line: the job.
         now: monotonic seconds.
     """
-    look = line.look
-    if line.group is not None and look not in (states.IDLE, states.SCHEDULED):
+    if line.look in (states.IDLE, states.SCHEDULED):
+        return model.why_waiting(line.id)
+    if line.look is states.RETRY:
+        left = 0.0 if line.retry_at is None else line.retry_at - now
+        return retry(line.attempt, line.attempts, left, line.reason)
+    if line.group is not None:
         return _group_status(line, line.group)
-    if look is states.RUNNING:
-        said = line.said if line.percent is None else line.message
-        return said or ("" if line.percent is not None else look.word)
-    if look is states.FOREVER:
-        return f"{look.word}, {'ready' if line.ready else 'not ready'}   {line.said}".rstrip()
-    if look is states.RETRY:
-        return _retry(line, now)
+    return over(line) if line.state.is_over else _running(line)
+
+
+def _running(line: JobLine) -> str:
+    look = line.look
     if look is states.STOPPING:
         return f"{look.word}: {line.stopping}" if line.stopping else look.word
-    if look in (states.IDLE, states.SCHEDULED):
-        return model.why_waiting(line.id)
-    return over(line)
+    if look is states.FOREVER:
+        return f"{look.word}, {'ready' if line.ready else 'not ready'}   {line.said}".rstrip()
+    return (line.said or look.word) if line.percent is None else line.message
 
 
 def over(line: JobLine) -> str:
@@ -76,13 +89,26 @@ def over(line: JobLine) -> str:
     return f"{look.word} {line.reason}" if look is states.FAILED else f"{look.word}: {line.reason}"
 
 
-def _retry(line: JobLine, now: float) -> str:
-    which = f"{line.attempt}/{line.attempts}" if line.attempts else f"{line.attempt}"
-    text = f"{states.RETRY.word} {which}"
-    left = (line.retry_at or now) - now
+def retry(attempt: int, attempts: int | None, left: float, reason: str) -> str:
+    """Return that a job will be tried again.
+
+    Args:
+        attempt: the attempt to come, from 1.
+        attempts: at most so many, or None.
+        left: seconds until then.
+        reason: what became of the last one, or empty.
+
+    >>> retry(2, 3, 3.2, "TimeoutError"), retry(4, None, 0.0, "")
+    ('retry 2/3 in 4s: TimeoutError', 'retry 4')
+    """
+    text = (
+        f"{states.RETRY.word} {attempt}/{attempts}"
+        if attempts
+        else f"{states.RETRY.word} {attempt}"
+    )
     if left > 0:
-        text += f" in {duration(left + 0.99)}"
-    return f"{text}: {line.reason}" if line.reason else text
+        text += f" in {duration(math.ceil(left))}"
+    return f"{text}: {reason}" if reason else text
 
 
 def _group_status(line: JobLine, group: Group) -> str:

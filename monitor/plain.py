@@ -1,0 +1,258 @@
+"""A run without a screen: a line for each change of state, or each event as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+from engine.ticks import (
+    JobProgress,
+    JobReady,
+    JobState,
+    JobStopping,
+    Message,
+    RunEnded,
+    RunStarted,
+    RunStopping,
+    State,
+    StopReason,
+    Tick,
+)
+
+from . import states, wording
+from .model import JobLine, Model
+from .style import ASCII, UNICODE
+from .summary import last_words, summary
+
+HEARTBEAT = 30.0
+"""Seconds between two lines that tell how far the run is."""
+
+EACH = 10
+"""Of the progress that a job reports, the first is told and each tenth."""
+
+PAUSE = 1.0
+"""Seconds that pass at least between two lines of progress of one job."""
+
+_LABEL = 24
+_WORD = max(len(state) for state in State)
+"""Cells of the column of names, at most, and of that of states."""
+
+
+class PlainPrinter:
+    """Writes a run as lines: ``+012s  fit03  running  ...``.
+
+    Changes of state are all told, but that a job was scheduled only if it is so for a second: most
+    start at once.  Of progress the first report and each tenth are told, at most one each second;
+    of output the last lines of jobs that failed.  The end is a summary.
+
+    Args:
+        write: takes the text of one or several lines, each with its line break.
+        model: the run; it has taken each event before the printer gets it.
+        ascii_only: use no character above 127.
+
+    >>> from engine.ticks import JobRow, RunStarted
+    >>> model = Model()
+    >>> printer = PlainPrinter(lambda text: print(text, end=""), model)
+    >>> for tick in (
+    ...     RunStarted("r", 0, 10.0, 0.0, "demo", (JobRow("1", "load", "Job"),)),
+    ...     JobState("r", 1, 22.0, 0.0, "1", State.SCHEDULED, State.RUNNING),
+    ...     JobState("r", 2, 62.0, 0.0, "1", State.RUNNING, State.FAILED, "rc=1"),
+    ... ):
+    ...     model.apply(tick)
+    ...     printer.apply(tick)
+    +000s  demo  started    1 job
+    +012s  load  running
+    +052s  load  failed     rc=1  (40s)
+    """
+
+    def __init__(
+        self, write: Callable[[str], None], model: Model, *, ascii_only: bool = False
+    ) -> None:
+        self._write = write
+        self._model = model
+        self._style = ASCII if ascii_only else UNICODE
+        self._held: dict[str, JobState] = {}
+        self._reports: dict[str, _Reports] = {}
+        self._beat_at: float | None = None
+
+    def apply(self, tick: Tick) -> None:
+        """Tell what there is to tell of an event."""
+        self._release(tick.at)
+        match tick:
+            case JobState():
+                self._job_state(tick)
+            case JobProgress():
+                self._job_progress(tick)
+            case JobReady() | JobStopping():
+                self._job_note(tick)
+            case Message():
+                self._line(tick.at, tick.source, tick.level, tick.text)
+            case RunStarted():
+                self._beat_at = tick.at
+                self._line(tick.at, tick.label, "started", _extent(self._model, tick))
+            case RunStopping() if tick.reason is not StopReason.DONE:
+                self._line(tick.at, self._model.run.label, "stopping", tick.reason)
+            case RunEnded():
+                lines = summary(
+                    self._model, tick.at, ascii_only=self._style.ascii_only, tails=False
+                )
+                self._write("".join(f"{line}\n" for line in lines))
+
+    def beat(self, now: float) -> None:
+        """Tell that time goes by; every thirty seconds the run is told in one line.
+
+        Args:
+            now: monotonic seconds, on the clock of the ticks.
+        """
+        self._release(now)
+        if self._beat_at is None or self._model.run.ended is not None:
+            return
+        if now - self._beat_at >= HEARTBEAT:
+            self._beat_at = now
+            self._line(now, self._model.run.label, "", self._how_far(now))
+
+    def _how_far(self, now: float) -> str:
+        model = self._model
+        told = wording.counted(model.counts, len(model.failures))
+        running = [line for line in model.rows.values() if line.look is states.RUNNING]
+        running = [line for line in running if line.group is None]
+        text = f"{'  '.join(told)}  {model.counts.percent}%"
+        if not running:
+            return text
+        longest = min(running, key=lambda line: line.attempt_at or now)
+        return f"{text}  longest: {longest.label} {wording.job_clock(longest, now)}"
+
+    # ---- one job
+
+    def _job_state(self, tick: JobState) -> None:
+        held = self._held.pop(tick.job, None)
+        if held is not None and tick.at - held.at >= PAUSE:
+            self._tell_state(held)
+        if tick.new is State.SCHEDULED and tick.old is not State.RUNNING:
+            self._held[tick.job] = tick
+        else:
+            self._tell_state(tick)
+
+    def _release(self, now: float) -> None:
+        """Tell the jobs that have been scheduled for long enough, oldest first."""
+        while self._held:
+            job, tick = next(iter(self._held.items()))
+            if now - tick.at < PAUSE:
+                return
+            del self._held[job]
+            self._tell_state(tick)
+
+    def _tell_state(self, tick: JobState) -> None:
+        line = self._model.rows[tick.job]
+        self._line(tick.at, line.label, tick.new, self._about(line, tick))
+        if tick.new is State.RUNNING:
+            self._reports.pop(tick.job, None)
+        if tick.new is State.FAILED:
+            for words in last_words(line):
+                self._write(f"{self._style.text(words)}\n")
+
+    def _about(self, line: JobLine, tick: JobState) -> str:
+        """Return what there is to say beside the new state."""
+        if tick.new is State.RUNNING:
+            return f"attempt {tick.attempt}" if tick.attempt > 1 else ""
+        if tick.new is State.SCHEDULED:
+            if tick.old is State.RUNNING:
+                return wording.retry(tick.attempt, tick.attempts, tick.retry_in or 0.0, tick.reason)
+            return self._model.why_waiting(tick.job) or "queued"
+        took = line.took(tick.at) if tick.new.is_over else None
+        parts = [tick.reason, f"({wording.duration(took)})" if took is not None else ""]
+        return "  ".join(filter(None, parts))
+
+    def _job_progress(self, tick: JobProgress) -> None:
+        reports = self._reports.setdefault(tick.job, _Reports())
+        if not reports.is_due(tick.at):
+            return
+        line = self._model.rows[tick.job]
+        percent = "" if line.percent is None else f"{line.percent:3.0f}%"
+        about = "  ".join(filter(None, (percent, line.message)))
+        self._line(tick.at, line.label, line.look.plain, about)
+
+    def _job_note(self, tick: JobReady | JobStopping) -> None:
+        line = self._model.rows[tick.job]
+        if isinstance(tick, JobStopping):
+            about = f"stopping: {tick.reason}" if tick.reason else "stopping"
+            self._line(tick.at, line.label, State.RUNNING, about)
+        elif tick.at != line.started_at:
+            self._line(tick.at, line.label, State.RUNNING, "ready")
+
+    def _line(self, at: float, name: str, word: str, about: str) -> None:
+        started = self._model.run.started_at
+        clock = f"+{int(max(at - (at if started is None else started), 0)):03d}s"
+        names = min(self._model.longest, _LABEL)
+        text = f"{clock}  {name:{names}}  {word:{_WORD}}  {about}".rstrip()
+        self._write(f"{self._style.text(text)}\n")
+
+
+class _Reports:
+    """Which of the reports of one job are told."""
+
+    __slots__ = ("_count", "_due", "_told_at")
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._due = False
+        self._told_at = -math.inf
+
+    def is_due(self, at: float) -> bool:
+        """Count one report; tell whether it is to be told."""
+        self._due = self._due or self._count % EACH == 0
+        self._count += 1
+        if not self._due or at - self._told_at < PAUSE:
+            return False
+        self._due, self._told_at = False, at
+        return True
+
+
+def _extent(model: Model, tick: RunStarted) -> str:
+    """Return ``25 jobs, window 12, timeout 1m00s``."""
+    total = model.counts.total
+    parts = [f"{total} job" if total == 1 else f"{total} jobs"]
+    if tick.window is not None:
+        parts.append(f"window {tick.window}")
+    if tick.timeout is not None:
+        parts.append(f"timeout {wording.duration(tick.timeout)}")
+    return ", ".join(parts)
+
+
+class JsonPrinter:
+    """Writes each event as one line of JSON, as :meth:`engine.Tick.to_dict` gives it.
+
+    All characters above 127 are escaped, so that any pipe and any encoding will do; a number that
+    JSON has no word for (infinity) becomes null.
+
+    Args:
+        write: takes the text of a line with its line break.
+
+    >>> JsonPrinter(lambda text: print(text, end="")).apply(JobReady("r", 3, 1.0, 2.0, "7"))
+    {"event": "JobReady", "v": 1, "run": "r", "seq": 3, "at": 1.0, "wall": 2.0, "job": "7"}
+    """
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+
+    def apply(self, tick: Tick) -> None:
+        """Write an event."""
+        told = tick.to_dict()
+        try:
+            text = json.dumps(told, allow_nan=False)
+        except ValueError:
+            text = json.dumps(_finite(told), allow_nan=False)
+        self._write(f"{text}\n")
+
+
+def _finite(value: Any) -> Any:
+    """Return a JSON value with null for the numbers that are not finite."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

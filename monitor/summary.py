@@ -1,0 +1,153 @@
+"""What stays on the terminal once a run is over: counts, every failure, where the time went."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator
+
+from . import wording
+from .model import JobLine, Model
+from .style import ASCII, UNICODE, Style
+
+FAILURES = 20
+"""How many failures are told one by one."""
+
+LAST_LINES = 10
+"""How many of its last lines of output go with a failure."""
+
+SLOWEST = 5
+"""How many of the slowest jobs are named."""
+
+_PATH = 12
+"""How many jobs of the critical path are named; of a longer one the middle is left out."""
+
+
+def summary(model: Model, now: float, *, ascii_only: bool = False, tails: bool = True) -> list[str]:
+    """Return what is worth keeping of a run, as lines.
+
+    Args:
+        model: the run, over or not.
+        now: monotonic seconds, for a run that was left before its end.
+        ascii_only: use no character above 127.
+        tails: tell the last lines of output of each failure.
+    """
+    style = ASCII if ascii_only else UNICODE
+    return [style.text(line) for line in _lines(model, now, style, tails=tails)]
+
+
+def _lines(model: Model, now: float, style: Style, *, tails: bool) -> Iterator[str]:
+    yield _verdict(model, now)
+    failed = [model.rows[job] for job in model.failures]
+    for line in failed[:FAILURES]:
+        yield from failure(line, style, tail=tails)
+    if len(failed) > FAILURES:
+        yield f"... and {len(failed) - FAILURES} more failed: engine.debrief() names them all"
+    timed = [line for line in model.rows.values() if _is_timed(line)]
+    if len(timed) > 1:
+        yield f"slowest        {_slowest(timed)}"
+    path = critical_path(model)
+    if len(path) > 1:
+        yield f"critical path  {_told_path(path, model.run.took(now), style)}"
+
+
+def _verdict(model: Model, now: float) -> str:
+    """Return ``deploy-lab: FAILED after 3m12s  128/400 done  2 FAIL: 2 critical jobs failed``."""
+    run = model.run
+    counts = "  ".join(wording.counted(model.counts, len(model.failures)))
+    took = wording.duration(run.took(now))
+    label = run.label or "run"
+    if run.ended is None:
+        return f"{label}: left after {took}, not over  {counts}"
+    if run.ended.ok:
+        return f"{label}: done in {took}  {counts}"
+    return f"{label}: FAILED after {took}  {counts}: {run.ended.why}"
+
+
+def failure(line: JobLine, style: Style, *, tail: bool = True) -> Iterator[str]:
+    """Tell what failed, why, and its last words."""
+    took = line.took(line.ended_at or 0.0)
+    after = f"  ({wording.duration(took)})" if took is not None else ""
+    host = f" on {line.row.host}" if line.row.host else ""
+    yield f"{style.glyph(line.look)} {line.label}{host}  {wording.over(line)}{after}"
+    if tail:
+        yield from last_words(line)
+
+
+def last_words(line: JobLine) -> Iterator[str]:
+    """Tell the last lines of output of a job, set in."""
+    for said in list(line.tail)[-LAST_LINES:]:
+        yield f"    | {said.text}"
+
+
+def _is_timed(line: JobLine) -> bool:
+    return line.counted and line.started_at is not None and line.ended_at is not None
+
+
+def _took(line: JobLine) -> float:
+    return line.took(0.0) or 0.0
+
+
+def _slowest(timed: Iterable[JobLine]) -> str:
+    slowest = heapq.nlargest(SLOWEST, timed, key=_took)
+    return ", ".join(f"{line.label} {wording.duration(_took(line))}" for line in slowest)
+
+
+def _told_path(path: list[JobLine], took: float, style: Style) -> str:
+    arrow = " -> " if style.ascii_only else " → "
+    named = [f"{line.label} {wording.duration(_took(line))}" for line in path]
+    if len(named) > _PATH:
+        half = _PATH // 2
+        named[half:-half] = [f"({len(named) - 2 * half} more)"]
+    busy = wording.duration(sum(map(_took, path)))
+    return f"{arrow.join(named)}  ({busy} of {wording.duration(took)})"
+
+
+def critical_path(model: Model) -> list[JobLine]:
+    """Return the chain of jobs that the duration of a run comes from, first to last.
+
+    From the job that ended last it goes back, each time to the one that kept it waiting longest:
+    of those it required or came after, the one that was met last.  A nested engine stands for the
+    chain inside it.  (The critical path of the schedule as it was run, as make --trace or
+    Bazel's profile tell it; waiting for a slot is not part of it.)
+
+    Args:
+        model: the run.
+    """
+    path: list[JobLine] = []
+    line = _last(model.rows[job] for job in model.root.members)
+    while line is not None:
+        path.append(line)
+        inside = None
+        if line.group is not None:
+            inside = _last(model.rows[job] for job in line.group.members)
+            if inside is not None:
+                path.pop()
+        line = inside or _before(model, line)
+    return path[::-1]
+
+
+def _before(model: Model, line: JobLine) -> JobLine | None:
+    """Return what a job waited for last; for the first in a group, what the group waited for."""
+    here: JobLine | None = line
+    while here is not None:
+        others = (*here.row.requires, *here.row.after)
+        known = [model.rows[job] for job in others if job in model.rows]
+        waited = [other for other in known if _met_at(other) is not None]
+        if waited:
+            return max(waited, key=lambda other: _met_at(other) or 0.0)
+        here = model.parent(here)
+    return None
+
+
+def _last(lines: Iterable[JobLine]) -> JobLine | None:
+    """Return the job that ended last, of those that ran and are not forever."""
+    ran = [line for line in lines if not line.row.forever and line.started_at is not None]
+    ended = [line for line in ran if line.ended_at is not None]
+    return max(ended, key=lambda line: line.ended_at or 0.0, default=None)
+
+
+def _met_at(line: JobLine) -> float | None:
+    """Return when those that waited for a job could go on; None if it never ran."""
+    if line.started_at is None:
+        return None
+    return line.ready_at if line.row.forever else line.ended_at
