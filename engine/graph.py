@@ -35,6 +35,11 @@ Needs = Callable[[T], Iterable[T]]
 """What must be over (finished, or ready) before a node starts."""
 
 
+def needs_of(job: AbstractJob) -> tuple[AbstractJob, ...]:
+    """Return what `job` requires and what it comes after: the `needs` of a graph of jobs."""
+    return job.required + job.awaited
+
+
 # --- order
 
 
