@@ -8,7 +8,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import importlib
+import os
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import hypothesis
 import pytest
@@ -38,13 +41,21 @@ def count(pytestconfig: pytest.Config) -> Callable[[int, int], int]:
     return lambda quick, promised: promised if full else quick
 
 
+async def _start_threads() -> None:
+    """Start all the threads that the loop's own pool (``asyncio.to_thread``) may ever have."""
+    size = (os.cpu_count() or 1) + 4
+    everyone = threading.Barrier(size)
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(size))
+    await asyncio.gather(*(asyncio.to_thread(everyone.wait) for _ in range(size)))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _settled() -> None:
-    """What is made once and kept: the imports and the loop of this thread."""
+    """What is made once and kept: the imports, the loop of this thread and its pool of threads."""
     mark_children()
     run = getattr(importlib.import_module("engine"), "run", None)
     if run is not None:
-        run(asyncio.sleep(0))
+        run(_start_threads())
     # What exists by now stays; without it in the way the collection after each test is quick.
     gc.collect()
     gc.freeze()
