@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 from engine.ticks import State
 
-from .model import JobLine
+from .records import JobLine
 
 FIELDS: dict[str, Callable[[JobLine], str]] = {
     "name": lambda line: line.label,

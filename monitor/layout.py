@@ -23,7 +23,8 @@ from dataclasses import dataclass
 from . import filters, panes, states, wording
 from .cells import cut_end, cut_middle, fit_right, width
 from .listing import DONE_ROW
-from .model import JobLine, Model
+from .model import Model
+from .records import JobLine
 from .rows import Row, Segment, joined, padded, row_width
 from .style import ASCII, UNICODE, Style
 from .view import Pane, View

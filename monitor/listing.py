@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable
 from enum import StrEnum
 
 from . import filters, states
-from .model import JobLine, Model
+from .model import Model
+from .records import JobLine
 
 DONE_ROW = ""
 """Stands, in place of a job's id, for the row that is drawn for all finished jobs."""

@@ -11,7 +11,8 @@ from engine.ticks import State
 from . import states, wording
 from .cells import cut_end, wrap
 from .keys import KEYS
-from .model import JobLine, Model
+from .model import Model
+from .records import JobLine
 from .rows import Row
 from .style import Style
 from .view import Pane

@@ -22,7 +22,8 @@ from engine.ticks import (
 )
 
 from . import states, wording
-from .model import JobLine, Model
+from .model import Model
+from .records import JobLine
 from .style import ASCII, UNICODE
 from .summary import last_words, summary
 

@@ -6,7 +6,8 @@ import heapq
 from collections.abc import Iterable, Iterator
 
 from . import wording
-from .model import JobLine, Model
+from .model import Model
+from .records import JobLine
 from .style import ASCII, UNICODE, Style
 
 FAILURES = 20

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from . import states
-from .model import Counts, Group, JobLine, Model
-
+from .model import Model
+from .records import Counts, Group, JobLine
 
 _MINUTE = 60
 _HOUR = 60
