@@ -213,6 +213,10 @@ class EngineFailed(ExceptionGroup[Exception], EngineError):
     ) -> None:
         EngineError.__init__(self, message, jobs)
 
+    def __str__(self) -> str:
+        """Return the message, without the count that exception groups add to theirs."""
+        return self.message
+
     def derive(self, excs: Sequence[Exception], /) -> EngineFailed:  # type: ignore[override]
         """Return a group of the same kind, as `split` and ``except*`` need it."""
         return EngineFailed(self.message, excs, self.jobs)

@@ -1,0 +1,808 @@
+"""The Engine: a set of jobs that runs as a whole, and is itself a job.
+
+The work is done elsewhere: what is decided in :mod:`engine.plan`, performed in :mod:`engine.run`,
+judged in :mod:`engine.verdict`, shut down in :mod:`engine.shutdown`, computed on graphs in
+:mod:`engine.graph`, shown by :mod:`engine.listing` and :mod:`engine.drawing`.  Here these are put
+together, behind the names that users know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from . import graph as graphs
+from . import loop as loops
+from .current import current
+from .errors import (
+    AlreadyInEngine,
+    AlreadyRunning,
+    CycleError,
+    EngineFailed,
+    ForeignRequirement,
+    GraphError,
+    JobStarted,
+    OnlyForever,
+    SelfRequirement,
+    UsedCoroutine,
+    name_of,
+)
+from .graph import needs_of
+from .job import AbstractJob, Job, check_count, check_timeout, last_jobs
+from .plan import Node, Plan
+from .run import Conductor, Run, rows_of
+from .sequence import Sequence, flat_jobs
+from .shutdown import has_shutdown, shut_down, tell_of
+from .ticks import JobState, State, StopReason, Tick
+from .verdict import Verdict, judge, nodes_at_every_depth
+from .watching import readers_of
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from .job import Jobs
+
+    JobList: TypeAlias = list[AbstractJob]  # as Engine.list is something else
+
+
+class Engine(AbstractJob):
+    """A set of jobs in insertion order; engines nest, as an engine is itself a job.
+
+    Args:
+        jobs: jobs and Sequences; an Engine among them is one job.
+        jobs_window: how many of its jobs may run at once, forever ones not counted (None: all).
+        timeout: seconds that a run may take; after that it is stopped, and the verdict is False.
+        shutdown_timeout: seconds for all `coshutdown()` together (None: no bound).
+        cancel_grace: seconds that a cancelled job has to end before it is abandoned.
+        keep_going: a critical failure skips only what depends on it, as ``make -k``.
+        message_queue: gets every event of a run; anything with ``put_nowait``.
+        options: those of :class:`engine.AbstractJob`, for an engine that is a job of another.
+
+    Raises:
+        NotAJob: one of `jobs` is not a job.
+        AlreadyInEngine: one of them is in another engine.
+        BadOption: an option has a value that makes no sense.
+
+    >>> import asyncio
+    >>> async def mycoro(number):
+    ...     await asyncio.sleep(0)
+    ...     return 1000 * number
+    >>> b1, b2, b3 = Job(mycoro, 1, label="b1"), Job(mycoro, 2), Job(mycoro, 1.5, label="b3")
+    >>> engine = Engine(b1, b2, b3.requires(b1))
+    >>> engine.orchestrate()
+    True
+    >>> engine.list()
+    <Job `b1' finished -> 1000 - [allows [b3]]>
+    <Job `NOLABEL' finished -> 2000>
+    <Job `b3' finished -> 1500.0 - [requires [b1]]>
+    """
+
+    def __init__(
+        self,
+        *jobs: AbstractJob | Sequence,
+        jobs_window: int | None = None,
+        timeout: float | None = None,
+        shutdown_timeout: float | None = 10,
+        cancel_grace: float = 5,
+        keep_going: bool = False,
+        message_queue: Any = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(timeout=timeout, **options)
+        if jobs_window is not None:
+            check_count(self, "jobs_window", jobs_window, 1)
+        if shutdown_timeout is not None:
+            check_timeout(self, "shutdown_timeout", shutdown_timeout)
+        check_timeout(self, "cancel_grace", cancel_grace)
+        self.jobs_window = jobs_window
+        self.shutdown_timeout = shutdown_timeout
+        self.cancel_grace = cancel_grace
+        self.keep_going = keep_going
+        self.message_queue = message_queue
+        self.weak = weakref.ref(self)
+        self._jobs: dict[AbstractJob, None] = {}
+        self._conductor: Conductor | None = None
+        self._verdict: Verdict | None = None
+        self._shutdown_failures: dict[AbstractJob, BaseException] = {}
+        for job in flat_jobs(jobs, type(self).__name__):
+            self.add(job)
+
+    # -- the set -----------------------------------------------------------------------------
+
+    @property
+    def jobs(self) -> tuple[AbstractJob, ...]:
+        """The jobs, in the order in which they were added."""
+        return tuple(self._jobs)
+
+    def add(self, job: AbstractJob | Sequence) -> AbstractJob | Sequence:
+        """Add `job`, at any time, and return it; in a run going on it is scheduled at once.
+
+        Raises:
+            NotAJob: it is not a job.
+            AlreadyInEngine: it is in another engine, or is an engine that contains this one.
+            GraphError: while running: what it waits for is not in this engine, or is a cycle.
+        """
+        for each in flat_jobs([job], f"{type(self).__name__}.add"):
+            self._adopt(each)
+        return job
+
+    def _adopt(self, job: AbstractJob) -> None:
+        holder = job.engine
+        if holder is self:
+            return
+        if holder is not None:
+            raise AlreadyInEngine(
+                f"job {name_of(job)} is in engine {name_of(holder)} already; "
+                f"a job is in one engine, remove() it there first",
+                [job, holder, self],
+            )
+        outer: Engine | None = self
+        while outer is not None:
+            if outer is job:
+                raise AlreadyInEngine(
+                    f"engine {name_of(job)} cannot contain itself (through {name_of(self)})",
+                    [job, self],
+                )
+            outer = outer.engine
+        conductor = self._at_work()
+        if conductor is not None:
+            self._check_newcomer(job)
+        self._jobs[job] = None
+        job.joins(self)
+        if conductor is not None:
+            self._add_to_run(job, conductor)
+
+    def _check_newcomer(self, job: AbstractJob) -> None:
+        for need in needs_of(job):
+            if need is job:
+                raise SelfRequirement(job)
+            if need.engine is not self:
+                raise _foreign(job, need, self)
+        if isinstance(job, Engine):
+            job.check()
+        _refuse_spent(job)
+
+    def _add_to_run(self, job: AbstractJob, conductor: Conductor) -> None:
+        plan, now = conductor.plan, conductor.loop.time()
+        node = job.node = plan.node(job)
+        if isinstance(job, Engine):
+            node.inner = job.make_plan(conductor.run.tells)
+        instructions = []
+        for requires, needs in (True, job.required), (False, job.awaited):
+            for need in needs:
+                assert need.node is not None
+                instructions += plan.link_late(node, need.node, requires, now)
+        conductor.added(node, instructions)
+
+    def update(self, jobs: Iterable[AbstractJob | Sequence]) -> None:
+        """Add all of `jobs`."""
+        for job in jobs:
+            self.add(job)
+
+    def remove(self, job: AbstractJob) -> None:
+        """Take `job` out; what waited for it still does, see `bypass_and_remove` and `sanitize`.
+
+        Raises:
+            AlreadyRunning: this engine is running.
+            GraphError: the job is not in it.
+        """
+        self._refuse_while_running("remove a job")
+        if job not in self._jobs:
+            raise GraphError(f"job {name_of(job)} is not in engine {name_of(self)}", [job])
+        del self._jobs[job]
+        job.joins(None)
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def __iter__(self) -> Iterator[AbstractJob]:
+        return iter(tuple(self._jobs))
+
+    def __contains__(self, job: object) -> bool:
+        return job in self._jobs
+
+    def __bool__(self) -> bool:
+        return True
+
+    def iterate_jobs(self, scan_engines: bool = False) -> Iterator[AbstractJob]:
+        """Give all jobs at every depth; with `scan_engines` the engines among them too."""
+        stack: list[Iterator[AbstractJob]] = [iter(self)]
+        while stack:
+            for job in stack[-1]:
+                if not isinstance(job, Engine):
+                    yield job
+                    continue
+                if scan_engines:
+                    yield job
+                stack.append(iter(job))
+                break
+            else:
+                stack.pop()
+
+    # -- the graph ---------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Return None if this engine can be run, at every depth.
+
+        Raises:
+            GraphError: one of CycleError, SelfRequirement, ForeignRequirement, OnlyForever.
+        """
+        listed: set[AbstractJob] = set()
+        in_order = True
+        for job in self._jobs:
+            for need in needs_of(job):
+                if need not in listed:
+                    if need.engine is not self:
+                        raise _foreign(job, need, self)
+                    in_order = False
+            listed.add(job)
+            if isinstance(job, Engine):
+                job.check()
+        if not in_order:
+            graphs.topological_order(self._jobs, needs_of)
+        endless = self.engine is not None and self.forever
+        if self._jobs and not endless and all(job.forever for job in self._jobs):
+            raise OnlyForever(self._jobs)
+
+    def topological_order(self) -> JobList:
+        """Return the jobs in topological, then insertion order; CycleError if there is none."""
+        return graphs.topological_order(self._jobs, needs_of)
+
+    def entry_jobs(self) -> JobList:
+        """Return the jobs that wait for no other."""
+        return graphs.entries(self._jobs, needs_of)
+
+    def exit_jobs(self) -> JobList:
+        """Return the jobs that no other waits for."""
+        return graphs.exits(self._jobs, needs_of)
+
+    def predecessors(self, *jobs: Jobs) -> JobList:
+        """Return the jobs that any of `jobs` waits for directly."""
+        return graphs.predecessors(self._jobs, needs_of, last_jobs(jobs, "predecessors"))
+
+    def successors(self, *jobs: Jobs) -> JobList:
+        """Return the jobs that wait for any of `jobs` directly."""
+        return graphs.successors(self._jobs, needs_of, last_jobs(jobs, "successors"))
+
+    def predecessors_upstream(self, *jobs: Jobs) -> JobList:
+        """Return all that must be over before any of `jobs` starts, however far away."""
+        return graphs.upstream(self._jobs, needs_of, last_jobs(jobs, "predecessors_upstream"))
+
+    def successors_downstream(self, *jobs: Jobs) -> JobList:
+        """Return all that cannot start before any of `jobs` is over, however far away."""
+        return graphs.downstream(self._jobs, needs_of, last_jobs(jobs, "successors_downstream"))
+
+    def keep_only(self, jobs: Jobs) -> Engine:
+        """Remove all jobs but `jobs`, and what these waited for of the rest; return this engine."""
+        kept = last_jobs(jobs, "keep_only")
+        return self._edit(graphs.keep_only(self._jobs, _required, _awaited, kept))
+
+    def keep_only_between(
+        self,
+        *,
+        starts: Jobs = None,
+        ends: Jobs = None,
+        keep_starts: bool = True,
+        keep_ends: bool = True,
+    ) -> Engine:
+        """Keep only the jobs on a way from `starts` to `ends`; None sets no bound on that side.
+
+        With `keep_starts` or `keep_ends` False these themselves go too.  Returns this engine.
+        """
+        kept = graphs.between(
+            self._jobs,
+            needs_of,
+            starts=None if starts is None else last_jobs(starts, "keep_only_between"),
+            ends=None if ends is None else last_jobs(ends, "keep_only_between"),
+            keep_starts=keep_starts,
+            keep_ends=keep_ends,
+        )
+        return self.keep_only(kept)
+
+    def bypass_and_remove(self, job: AbstractJob) -> None:
+        """Remove `job`; those that waited for it now wait for what it waited for.
+
+        How these links combine, see :func:`engine.graph.bypass`.
+        """
+        self._edit(graphs.bypass(self._jobs, _required, _awaited, job))
+
+    def sanitize(self) -> bool:
+        """Drop the requirements on jobs that are not in this engine, at every depth.
+
+        Returns True if there was nothing to drop; what was dropped is logged.
+        """
+        edit = graphs.sanitize(self._jobs, _required, _awaited)
+        for link in edit.cut:
+            logging.getLogger("engine").warning(
+                "%s no longer waits for %s, which is not in engine %s",
+                *(name_of(job) for job in (link.node, link.need, self)),
+            )
+        self._edit(edit)
+        clean = [job.sanitize() for job in self._jobs if isinstance(job, Engine)]
+        return not edit.cut and all(clean)
+
+    def _edit(self, edit: graphs.Edit[AbstractJob]) -> Engine:
+        self._refuse_while_running("change its graph")
+        for links, remove in (edit.cut, True), (edit.added, False):
+            for link in links:
+                relate = link.node.requires if link.kind == "requires" else link.node.after
+                relate(link.need, remove=remove)
+        for job in edit.removed:
+            self.remove(job)
+        return self
+
+    # -- relations of its jobs, as they change -----------------------------------------------
+
+    def before_relation(
+        self, job: AbstractJob, needs: Iterable[AbstractJob], how: str
+    ) -> None:
+        """Refuse a relation that is known to be wrong; called by the jobs of this engine."""
+        conductor = self._at_work()
+        for need in needs:
+            holder = need.engine
+            if holder is not self and (holder is not None or conductor is not None):
+                raise _foreign(job, need, self)
+        if conductor is None:
+            return
+        if not job.is_idle():
+            raise JobStarted(
+                f"too late for {name_of(job)}.{how}(): the job is {job.state} in a run going on",
+                [job],
+            )
+        upstream = {need: None for need in needs}
+        for need in graphs.upstream(self._jobs, needs_of, upstream):
+            if need is job:
+                raise CycleError(_way(job, upstream))
+
+    def after_relation(
+        self,
+        job: AbstractJob,
+        how: str,
+        known: dict[AbstractJob, None] | None,
+        changed: dict[AbstractJob, None] | None,
+    ) -> None:
+        """Tell the run going on, if any, what a job waits for now; called by the jobs."""
+        conductor = self._at_work()
+        if conductor is None or job.node is None:
+            return
+        plan, now, requires = conductor.plan, conductor.loop.time(), how == "requires"
+        for need in changed or ():
+            if need not in (known or ()) and need.node is not None:
+                conductor.relinked(plan.link_late(job.node, need.node, requires, now))
+        for need in known or ():
+            if need not in (changed or ()) and need.node is not None:
+                conductor.relinked(plan.unlink(job.node, need.node, requires, now))
+
+    # -- running -----------------------------------------------------------------------------
+
+    def orchestrate(self, timeout: float | None = None) -> bool:
+        """Run all jobs, shut down, and tell: True if every critical job finished.
+
+        The synchronous door: for scripts, prompts and notebook cells; any number of times.  See
+        :meth:`corun` for code that lives in an event loop.  What went wrong is in `why()`,
+        `failures` and `debrief()`.
+
+        Args:
+            timeout: seconds that the run may take; overrides the attribute.
+
+        Raises:
+            GraphError: the graph cannot be run; nothing was started.
+            UsedCoroutine: a coroutine object has been used in an earlier run.
+            AlreadyRunning: this engine is running already.
+            Stuck: no progress was possible any more; all was shut down.
+            KeyboardInterrupt, SystemExit: after Ctrl-C or SIGTERM, or when a job raised it; all was
+                shut down, unless it was the second Ctrl-C.
+        """
+        self._refuse_while_running("start it")
+        if timeout is not None:
+            check_timeout(self, "timeout", timeout)
+        try:
+            return loops.run(self._orchestrate(timeout))
+        except KeyboardInterrupt:
+            self._forsake()
+            raise
+
+    async def _orchestrate(self, timeout: float | None) -> bool:
+        return (await self._conduct(timeout)).ok
+
+    async def corun(self) -> bool:
+        """Run all jobs, as `orchestrate` does, from code that lives in an event loop.
+
+        Returns True.  The outermost engine shuts down before this returns or raises.
+
+        Raises:
+            EngineFailed: a critical job failed, was cancelled, or the run took too long...: the
+                group of all that explains it.
+            asyncio.CancelledError: it was cancelled from outside, and has cancelled all its jobs.
+            GraphError, UsedCoroutine, AlreadyRunning, Stuck: as for `orchestrate`.
+
+        >>> async def main():
+        ...     return await Engine(Job(asyncio.sleep, 0)).corun()
+        >>> asyncio.run(main())
+        True
+        """
+        node = current.get()
+        if node is not None and node.job is self and node.inner is not None:
+            verdict = await self._conduct_inside(node)
+        else:
+            verdict = await self._conduct(None)
+        if not verdict.ok:
+            raise self._failed(verdict)
+        return True
+
+    def _failed(self, verdict: Verdict) -> EngineFailed:
+        return EngineFailed(verdict.why, verdict.explanation, [self])
+
+    async def _conduct(self, timeout: float | None) -> Verdict:
+        """Run as the outermost engine."""
+        self._refuse_while_running("start it")
+        self.check()
+        _refuse_spent(self)
+        run = Run(self.text_label(), readers_of(self, type(self).tick is not Engine.tick))
+        plan = self.make_plan(run.tells)
+        root = self.node = Node(self, plan, 0)
+        conductor = Conductor(run, self, plan)
+        timeout = self.timeout if timeout is None else timeout
+        async with self._at_work_with(conductor):
+            begin = root.started_at = run.loop.time()
+            root.state, root.attempt = State.RUNNING, 1
+            run.started(plan, self.jobs_window, timeout)
+            self._warn_of_inner_queues(run)
+            await conductor.conduct(timeout)
+            await self._finish(conductor)
+            verdict = self._verdict = judge(
+                plan,
+                duration=run.loop.time() - begin,
+                timeout=timeout,
+                signal=conductor.signal,
+                error=run.stuck,
+                shutdown_failures=self.shutdown_failures,
+            )
+            root.ended_at = run.loop.time()
+            if verdict.ok:
+                root.state, root.result = State.FINISHED, True
+            else:
+                cancelled = conductor.cancelled is not None
+                root.state = State.CANCELLED if cancelled else State.FAILED
+                root.exception, root.reason = self._failed(verdict), verdict.why
+            run.ended(plan, verdict, root.ended_at - begin)
+        if run.interruption is not None:
+            raise run.interruption
+        if conductor.cancelled is not None:
+            raise conductor.cancelled
+        if run.stuck is not None:
+            raise run.stuck
+        return verdict
+
+    async def _conduct_inside(self, node: Node) -> Verdict:
+        """Run as a job of another engine; `node` is the place of this engine in that run."""
+        assert node.plan is not None
+        outer: Conductor = node.plan.performer
+        if node.attempt > 1:
+            await self.coshutdown()
+            self._begin_again(node, outer.run)
+        assert node.inner is not None
+        conductor = Conductor(outer.run, self, node.inner)
+        async with self._at_work_with(conductor):
+            begin = conductor.loop.time()
+            await conductor.conduct(self.timeout)
+            verdict = self._verdict = judge(
+                node.inner,
+                duration=conductor.loop.time() - begin,
+                timeout=self.timeout,
+                signal=conductor.signal,
+                error=None,
+                shutdown_failures={},
+            )
+        if conductor.cancelled is not None:
+            raise conductor.cancelled
+        return verdict
+
+    def _begin_again(self, node: Node, run: Run) -> None:
+        """Make a new plan for another attempt: all its jobs go back to idle."""
+        self.check()
+        _refuse_spent(self)
+        assert node.inner is not None
+        old = {n.job: n.state for n in nodes_at_every_depth(node.inner)}
+        node.inner = self.make_plan(run.tells)
+        if run.tells:
+            for row in rows_of(node.inner, node.id):
+                del row  # it is told already; what counts are the ids that the nodes got
+            for inner in nodes_at_every_depth(node.inner):
+                state = old.get(inner.job, State.IDLE)
+                if state is not State.IDLE:
+                    again = f"{name_of(self)} is tried again"
+                    run.tell(JobState, inner.id, state, State.IDLE, again, 1, 1, None)
+
+    @asynccontextmanager
+    async def _at_work_with(self, conductor: Conductor) -> AsyncIterator[None]:
+        """Be running, with `conductor`; afterwards let go of what only the run needed."""
+        self._conductor = conductor
+        self._verdict = None
+        try:
+            yield
+        finally:
+            self._conductor = None
+            if self._verdict is None:
+                self._verdict = Verdict(False, "it ended by an error of its own", (), 1)
+            if self.node is None or self.node.plan is conductor.plan:
+                conductor.plan.performer = None
+                _release(self.node, conductor.plan)
+
+    async def _finish(self, conductor: Conductor) -> None:
+        """Shut down; a cancellation meanwhile changes nothing, as this is bounded."""
+        task = asyncio.ensure_future(self.coshutdown())
+        while not task.done():
+            try:
+                await asyncio.shield(task)
+            except asyncio.CancelledError as error:
+                if not task.cancelled():
+                    conductor.cancelled = conductor.cancelled or error
+        for line in tell_of(self.shutdown_failures):
+            conductor.run.log(logging.ERROR, line)
+
+    def make_plan(self, tells: bool) -> Plan:
+        """Return a plan of this engine, with those of its nested engines; called by engines."""
+        plan = Plan(
+            window=self.jobs_window,
+            keep_going=self.keep_going,
+            tells=tells,
+            wake=self._poke,
+            is_endless=bool(self._jobs) and all(job.forever for job in self._jobs),
+        )
+        self._shutdown_failures = {}
+        for job in self._jobs:
+            node = job.node = plan.node(job)
+            if isinstance(job, Engine):
+                node.inner = job.make_plan(tells)
+        for node in plan.nodes:
+            for need in node.job.required:
+                plan.link(node, need.node, True)
+            for need in node.job.awaited:
+                plan.link(node, need.node, False)
+        return plan
+
+    def _poke(self) -> None:
+        conductor = self._conductor
+        if conductor is not None:
+            conductor.poke()
+
+    def grace_for(self, job: AbstractJob) -> float:
+        """Return how many seconds `job` has to end once it is cancelled.
+
+        A nested engine gets those that it gives its own jobs on top.
+        """
+        if not isinstance(job, Engine):
+            return self.cancel_grace
+        inner = [job.grace_for(each) for each in job if isinstance(each, Engine)]
+        return self.cancel_grace + max([job.cancel_grace, *inner])
+
+    def _warn_of_inner_queues(self, run: Run) -> None:
+        for job in self.iterate_jobs(scan_engines=True):
+            if isinstance(job, Engine) and job.message_queue is not None:
+                run.log(
+                    logging.WARNING,
+                    f"the message queue of {name_of(job)} is not used: it is nested, and its events "
+                    f"go to the queue of {name_of(self)}",
+                )
+
+    # -- while it runs -----------------------------------------------------------------------
+
+    def _at_work(self) -> Conductor | None:
+        """Return who performs this engine's plan, if it is at work and not about to end."""
+        conductor = self._conductor
+        return None if conductor is None or conductor.plan.is_over else conductor
+
+    def _refuse_while_running(self, what: str) -> None:
+        if self._conductor is not None:
+            raise AlreadyRunning(f"engine {name_of(self)} is running: cannot {what}", [self])
+
+    def tick(self, event: Tick) -> None:
+        """Handle an event of a run; puts it on `message_queue`, if there is one.
+
+        Called for the outermost engine, in the thread of the event loop.  A subclass that wants to
+        see the events overrides this, and calls ``super().tick(event)``.
+        """
+        if self.message_queue is not None:
+            self.message_queue.put_nowait(event)
+
+    def cancel(self, reason: str = "cancelled by hand") -> bool:
+        """Cancel this run: what runs is cancelled, the rest skipped, and shutdown follows.
+
+        Returns False if it is not running.  May be called from any thread.
+        """
+        if self.engine is not None and self.engine.cancel_job(self, reason):
+            return True
+        conductor = self._at_work()
+        if conductor is None:
+            return False
+        conductor.run.in_loop(conductor.stop, StopReason.CANCELLED, reason)
+        return True
+
+    def cancel_job(self, job: AbstractJob, reason: str) -> bool:
+        """Cancel one job of this engine if it is part of a run going on; called by the job."""
+        outer: Engine | None = self
+        while outer is not None and outer._at_work() is None:
+            outer = outer.engine  # this one has not begun: an outer one performs for it
+        node = job.node
+        if outer is None or outer._conductor is None or node is None or node.state.is_over:
+            return False
+        outer._conductor.run.in_loop(outer._conductor.cancel, node, reason)
+        return True
+
+    def _forsake(self) -> None:
+        """The run was left at once, in its middle: say so of all that was in it."""
+        conductor, self._conductor = self._conductor, None
+        if conductor is None:
+            return
+        conductor.forsake()
+        self._verdict = Verdict(False, "left at once by a second Ctrl-C", (), 130)
+        for job in self.iterate_jobs(scan_engines=True):
+            if isinstance(job, Engine):
+                job._conductor = None
+
+    # -- shutdown ----------------------------------------------------------------------------
+
+    def shutdown(self) -> bool:
+        """Shut down all jobs that were started and have not been shut down yet.
+
+        Runs do this at their end by themselves.  Returns True if nothing went wrong; what did is in
+        `shutdown_failures`.
+        """
+        loops.run(self.coshutdown())
+        return not self.shutdown_failures
+
+    async def coshutdown(self) -> None:
+        """Shut down, as :meth:`shutdown`, from code that lives in an event loop.
+
+        Every job that was started gets `coshutdown()` once, in reverse order of `requires` and
+        `after`, all within `shutdown_timeout`; once that is spent the rest are called and cancelled
+        at their first wait.  A fault in one stops no other.
+        """
+        started = set()
+        is_needed = False
+        for job in self._jobs:
+            node = job.node
+            if node is not None and node.attempt and not node.is_shut:
+                node.is_shut = True
+                started.add(job)
+                is_needed = is_needed or has_shutdown(job)
+        if is_needed:
+            after = graphs.dependents(self._jobs, needs_of)
+            self._shutdown_failures = await shut_down(
+                self.jobs, after, started, self.shutdown_timeout
+            )
+
+    # -- what came of it ---------------------------------------------------------------------
+
+    @property
+    def failures(self) -> dict[AbstractJob, BaseException]:
+        """The jobs that failed in the last run, at every depth, and their exceptions."""
+        found = {}
+        for job in self.iterate_jobs(scan_engines=True):
+            error = job.raised_exception()
+            if error is not None:
+                found[job] = error
+        return found
+
+    @property
+    def shutdown_failures(self) -> dict[AbstractJob, BaseException]:
+        """The jobs whose `coshutdown()` went wrong, at every depth, and how."""
+        found = dict(self._shutdown_failures)
+        for job in self._jobs:
+            if isinstance(job, Engine):
+                found.update(job.shutdown_failures)
+        return found
+
+    @property
+    def exit_status(self) -> int:
+        """For ``sys.exit``: 0, 1, 124 (timeout), 129, 130 or 143 (signals); 1 before any run."""
+        return 1 if self._verdict is None else self._verdict.exit_status
+
+    def why(self) -> str:
+        """Return the verdict of the last run in one line."""
+        if self._conductor is not None:
+            return "it is running"
+        return "it has not run yet" if self._verdict is None else self._verdict.why
+
+    # -- looking at it -----------------------------------------------------------------------
+
+    def list(self, details: bool = False) -> None:
+        """Print one line per job, in topological, then insertion order."""
+        from .listing import listing, show
+
+        show(listing(self, details=details))
+
+    def stats(self) -> str:
+        """Return how many jobs are in which state, in one line."""
+        from .listing import stats
+
+        return stats(self)
+
+    def debrief(self) -> None:
+        """Print what came of the last run: the verdict, each failure, what was skipped and why."""
+        from .listing import debrief, show
+
+        show(debrief(self))
+
+    def dot_format(self) -> str:
+        """Return a drawing in the DOT language of graphviz; nested engines are clusters."""
+        from .drawing import dot_format
+
+        return dot_format(self)
+
+    def graph(self) -> Any:
+        """Return a drawing as an object of the library graphviz, which a notebook shows."""
+        from .drawing import graph
+
+        return graph(self)
+
+    def export_as_svgfile(self, filename: str | PathLike[str]) -> None:
+        """Write a drawing to the file `filename`, in SVG."""
+        from .drawing import export_as_svgfile
+
+        export_as_svgfile(self, filename)
+
+    def details(self) -> str | None:
+        """Return how many jobs it holds."""
+        return f"{len(self._jobs)} job{'s' * (len(self._jobs) != 1)}"
+
+
+_required: Callable[[AbstractJob], tuple[AbstractJob, ...]] = AbstractJob.required.fget  # type: ignore[attr-defined]
+_awaited: Callable[[AbstractJob], tuple[AbstractJob, ...]] = AbstractJob.awaited.fget  # type: ignore[attr-defined]
+
+
+def _foreign(job: AbstractJob, need: AbstractJob, engine: Engine) -> ForeignRequirement:
+    holder = need.engine
+    if holder is None:
+        advice = f"add it to {name_of(engine)}, or remove the requirement (sanitize())"
+    else:
+        outer: AbstractJob | None = holder
+        while outer is not None and outer.engine is not engine:
+            outer = outer.engine
+        if outer is not None:
+            advice = f"it is inside engine {name_of(outer)}, which is required as a whole"
+        else:
+            advice = f"it is in engine {name_of(holder)}"
+    return ForeignRequirement(job, need, advice)
+
+
+def _way(job: AbstractJob, needs: Iterable[AbstractJob]) -> JobList:
+    """Return the cycle that `job` would close by waiting for `needs`, which wait for it."""
+    follower: dict[AbstractJob, AbstractJob] = {need: job for need in needs}
+    waiting = list(follower)
+    while waiting:
+        here = waiting.pop()
+        if here is job:
+            break
+        for need in needs_of(here):
+            if need not in follower:
+                follower[need] = here
+                waiting.append(need)
+    way, here = [job], follower[job]
+    while here is not job:
+        way.append(here)
+        here = follower[here]
+    return way
+
+
+def _refuse_spent(job: AbstractJob) -> None:
+    """Refuse a job whose coroutine object has been used, at every depth."""
+    jobs = job.iterate_jobs() if isinstance(job, Engine) else [job]
+    for each in jobs:
+        if isinstance(each, Job) and each.is_spent:
+            raise UsedCoroutine(each)
+
+
+def _release(root: Node | None, plan: Plan) -> None:
+    """Cut what leads from nodes back to jobs and plans, so that no cycles are left."""
+    for node in list(nodes_at_every_depth(plan)):
+        if node.inner is not None:
+            node.inner.performer = None
+        node.job = node.plan = node.inner = None
+    if root is not None:
+        root.job = root.plan = None

@@ -1,0 +1,608 @@
+"""A job: what to run, and what it needs.
+
+A job says what is to be run and what has to come first; what became of it in a run is kept in its
+:class:`engine.plan.Node`, to which the properties of the job lead.  All that can be checked without
+a run is checked here, at the line where the user wrote it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import functools
+import inspect
+import math
+import weakref
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from .errors import (
+    BadOption,
+    GraphError,
+    JobSkipped,
+    NotACoroutine,
+    NotAJob,
+    SelfRequirement,
+    name_of,
+)
+from .pool import Pool
+from .text import safe_line, safe_repr
+from .ticks import State
+
+if TYPE_CHECKING:
+    from .engine import Engine
+    from .plan import Node
+    from .sequence import Sequence
+
+    Jobs: TypeAlias = "AbstractJob | Sequence | None | Iterable[Jobs]"
+    """What `requires` and `after` accept: jobs, Sequences, None and nested collections of these."""
+
+NOLABEL = "NOLABEL"
+"""How a job without a label is shown."""
+
+
+class AbstractJob:
+    """What an engine runs; subclasses define ``async def corun(self)``.
+
+    A subclass may also define ``async def coshutdown(self)``, called once at the end of every run in
+    which the job was started; the presentation hooks `text_label`, `graph_label` and `details`; and
+    an attribute ``host`` (a str), which monitors show.
+
+    Args:
+        label: how the job is called on screens and in messages.
+        forever: it never ends by itself; the run does not wait for it, and cancels it at its end.
+        critical: its failure fails the run.
+        required: jobs that must be finished first, see :meth:`requires`.
+        after: jobs that must be over first, see :meth:`after`.
+        timeout: seconds that each attempt may take; more is a failure with a TimeoutError.
+        retry: how many more attempts a failure is worth, or a ``tenacity.AsyncRetrying``.
+        pool: a :class:`engine.Pool` whose slots it shares with other jobs.
+        notify: for a forever job: it is ready once it calls :func:`engine.ready`, not at its start.
+        engine: an engine to add it to.
+
+    Raises:
+        BadOption: an option has a value that makes no sense.
+        NotAJob: `required` or `after` holds something that is not a job.
+
+    >>> from engine import AbstractJob, Engine
+    >>> class Double(AbstractJob):
+    ...     def __init__(self, number, **options):
+    ...         super().__init__(**options)
+    ...         self.number = number
+    ...
+    ...     async def corun(self):
+    ...         return 2 * self.number
+    >>> job = Double(21, label="double")
+    >>> Engine(job).orchestrate()
+    True
+    >>> job
+    <Double `double' finished -> 42>
+    """
+
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "_after",
+        "_engine",
+        "_required",
+        "critical",
+        "forever",
+        "label",
+        "node",
+        "notify",
+        "pool",
+        "retry",
+        "timeout",
+    )
+
+    def __init__(
+        self,
+        *,
+        label: str | None = None,
+        forever: bool = False,
+        critical: bool = True,
+        required: Jobs = None,
+        after: Jobs = None,
+        timeout: float | None = None,
+        retry: Any = None,
+        pool: Pool | None = None,
+        notify: bool = False,
+        engine: Engine | None = None,
+    ) -> None:
+        self.label = label if label is None or type(label) is str else str(label)
+        self.forever = forever
+        self.critical = critical
+        self.notify = notify
+        self.timeout = timeout
+        self.retry = retry
+        self.pool = pool
+        # Insertion-ordered sets (dicts without values); None, as for most jobs, takes no room.
+        self._required: dict[AbstractJob, None] | None = None
+        self._after: dict[AbstractJob, None] | None = None
+        # Weak, so that an engine and its jobs are freed as soon as nobody holds them.
+        self._engine: weakref.ref[Engine] | None = None
+        # Its place in the run going on or, after it, in the last one; set by the run alone.
+        self.node: Node | None = None
+        if timeout is not None:
+            check_timeout(self, "timeout", timeout)
+        if retry is not None:
+            _check_retry(self, retry)
+        if pool is not None and not isinstance(pool, Pool):
+            raise _bad_option(self, "pool", pool, "a Pool, as Pool(4)")
+        if required is not None:
+            self.requires(required)
+        if after is not None:
+            self.after(after)
+        if engine is not None:
+            engine.add(self)
+
+    # -- what it does ------------------------------------------------------------------------
+
+    def corun(self) -> Awaitable[Any]:
+        """Do the work and return the result; called anew at each attempt. To be defined."""
+        raise NotImplementedError(f"{type(self).__name__} does not define `async def corun(self)`")
+
+    async def coshutdown(self) -> None:
+        """Release what the job still holds: called once, at the end of a run that started it."""
+
+    # -- what it is called -------------------------------------------------------------------
+
+    def text_label(self) -> str:
+        """Return how the job is called in listings and monitors."""
+        return NOLABEL if self.label is None else self.label
+
+    def graph_label(self) -> str:
+        """Return how the job is called in drawings; it may have several lines."""
+        return self.text_label()
+
+    def details(self) -> str | None:
+        """Return what there is to say beyond the label: the command, the function; or None."""
+        return None
+
+    # -- what it waits for -------------------------------------------------------------------
+
+    @property
+    def required(self) -> tuple[AbstractJob, ...]:
+        """The jobs that must be finished before this one starts, as they were given."""
+        return tuple(self._required or ())
+
+    @property
+    def awaited(self) -> tuple[AbstractJob, ...]:
+        """The jobs that must be over, however they ended, before this one starts."""
+        return tuple(self._after or ())
+
+    def requires(self, *jobs: Jobs, remove: bool = False) -> AbstractJob:
+        """Start this job once `jobs` are **finished**; return this job.
+
+        If one of them fails, is cancelled or is skipped, this job is skipped.  A forever job counts
+        once it is ready.  With `remove`, these requirements are taken back; those that were not
+        there are ignored.
+
+        Raises:
+            NotAJob: one of `jobs` is not a job.
+            SelfRequirement: one of `jobs` is this job.
+            ForeignRequirement: one of `jobs` is known to be in another engine.
+            JobStarted: this job has left `idle` in a run that is going on.
+
+        >>> async def nothing(): pass
+        >>> a, b, c, d = (Job(nothing, label=name) for name in "abcd")
+        >>> d.requires(a, [b, None, (c,)])
+        <Job `d' idle - [requires [a, b, c]]>
+        >>> d.requires(b, remove=True)
+        <Job `d' idle - [requires [a, c]]>
+        """
+        self._required = self._relate("requires", self._required, jobs, remove)
+        return self
+
+    def after(self, *jobs: Jobs, remove: bool = False) -> AbstractJob:
+        """Start this job once `jobs` are **over**, however they ended; return this job.
+
+        For cleaning up and collecting, as ``After=`` without ``Requires=`` in systemd.  Takes and
+        raises the same as :meth:`requires`.
+        """
+        self._after = self._relate("after", self._after, jobs, remove)
+        return self
+
+    def _relate(
+        self, how: str, known: dict[AbstractJob, None] | None, jobs: tuple[Jobs, ...], remove: bool
+    ) -> dict[AbstractJob, None] | None:
+        """Return `known` with `jobs` in or out; all is checked before anything is changed."""
+        others = list(last_jobs(jobs, f"{name_of(self)}.{how}()"))
+        engine = self.engine
+        if self in others and not remove:
+            raise SelfRequirement(self)
+        if engine is not None:
+            engine.before_relation(self, () if remove else others, how)
+        if remove:
+            kept = {job: None for job in known or () if job not in others}
+            changed = kept or None
+        else:
+            changed = {**(known or {}), **dict.fromkeys(others)} or None
+        if engine is not None:
+            engine.after_relation(self, how, known, changed)
+        return changed
+
+    def __rshift__(self, others: Any) -> Any:
+        """``a >> b`` is ``b.requires(a)``, and `b`, so that it can go on: ``a >> b >> [c, d]``."""
+        for other in first_jobs(others, f"{name_of(self)} >> ..."):
+            other.requires(self)
+        return others
+
+    def __rrshift__(self, others: Any) -> AbstractJob:
+        """``[a, b] >> c`` is ``c.requires([a, b])``."""
+        return self.requires(others)
+
+    # -- what became of it -------------------------------------------------------------------
+
+    @property
+    def engine(self) -> Engine | None:
+        """The engine that holds this job, if any."""
+        return None if self._engine is None else self._engine()
+
+    def joins(self, engine: Engine | None) -> None:
+        """Tell the job who holds it; called by engines alone."""
+        self._engine = None if engine is None else engine.weak
+
+    @property
+    def state(self) -> State:
+        """Where the job is in its life."""
+        return State.IDLE if self.node is None else self.node.state
+
+    def is_idle(self) -> bool:
+        """True as long as its requirements are not met, or no run has begun."""
+        return self.state is State.IDLE
+
+    def is_scheduled(self) -> bool:
+        """True while its requirements are met and it waits for a slot or for its next attempt."""
+        return self.state is State.SCHEDULED
+
+    def is_running(self) -> bool:
+        """True while it runs."""
+        return self.state is State.RUNNING
+
+    def is_done(self) -> bool:
+        """True once it is over in any way, as for ``asyncio.Future.done``."""
+        return self.state.is_over
+
+    def result(self) -> Any:
+        """Return what the job returned, or raise what it raised, as ``asyncio.Future.result``.
+
+        Raises:
+            asyncio.InvalidStateError: it is not over.
+            asyncio.CancelledError: it was cancelled.
+            JobSkipped: it was skipped; the error says why.
+        """
+        node = self._over()
+        if node.state is State.FINISHED:
+            return node.result
+        if node.state is State.SKIPPED:
+            raise self._skipped(node)
+        if node.state is State.CANCELLED:
+            raise asyncio.CancelledError(node.reason)
+        assert node.exception is not None
+        raise node.exception
+
+    def exception(self) -> BaseException | None:
+        """Return the exception of a failed job, JobSkipped for a skipped one, None if it finished.
+
+        Raises:
+            asyncio.InvalidStateError: it is not over.
+            asyncio.CancelledError: it was cancelled.
+        """
+        node = self._over()
+        if node.state is State.CANCELLED:
+            raise asyncio.CancelledError(node.reason)
+        return self._skipped(node) if node.state is State.SKIPPED else node.exception
+
+    def raised_exception(self) -> BaseException | None:
+        """Return the exception of a failed job, else None; never raises."""
+        node = self.node
+        return node.exception if node is not None and node.state is State.FAILED else None
+
+    @property
+    def started_at(self) -> float | None:
+        """When it was first started, in seconds on the monotonic clock; None if it never was."""
+        return None if self.node is None else self.node.started_at
+
+    @property
+    def ended_at(self) -> float | None:
+        """When it was over, in seconds on the monotonic clock; None if it is not."""
+        return None if self.node is None else self.node.ended_at
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds from its first start to its end; None if it did not start or is not over."""
+        start, end = self.started_at, self.ended_at
+        return None if start is None or end is None else end - start
+
+    def cancel(self, reason: str = "cancelled by hand") -> bool:
+        """Cancel the job if a run of it is going on; return False if there is nothing to cancel.
+
+        A job that has not started is `cancelled` at once; one that runs gets a CancelledError.
+        `reason` is shown with it.  May be called from any thread.
+        """
+        engine = self.engine
+        return engine is not None and engine.cancel_job(self, reason)
+
+    def _over(self) -> Node:
+        if self.node is None or not self.node.state.is_over:
+            raise asyncio.InvalidStateError(f"job {name_of(self)} is {self.state}, not over")
+        return self.node
+
+    def _skipped(self, node: Node) -> JobSkipped:
+        return JobSkipped(f"job {name_of(self)} was skipped: {node.reason}", [self], node.reason)
+
+    def __repr__(self) -> str:
+        from .listing import describe
+
+        return describe(self)
+
+
+# -- jobs that run what they are given -------------------------------------------------------
+
+_unstarted: set[Coroutine[Any, Any, Any]] = set()
+"""Coroutine objects that wait for their first step.
+
+Held from here, so that when their job is dropped as part of a cycle (jobs that wait for each other,
+say) the garbage collector finds the coroutine alive, and `Job.__del__` can close it; it would else
+be finalized on its own and warn that it was never awaited.
+"""
+
+
+@atexit.register
+def _close_unstarted() -> None:
+    while _unstarted:
+        _unstarted.pop().close()
+
+
+class Job(AbstractJob):
+    """Run a coroutine: ``Job(fetch, url)`` or, once only, ``Job(fetch(url))``.
+
+    Args:
+        corun: a coroutine function, called with `args` anew at each attempt; so are partials
+            (for keyword arguments) and objects with an async ``__call__``.  Or a coroutine object,
+            which runs once.
+        args: arguments.  A job among them, also inside lists, tuples, sets and dict values, stands
+            for its result and becomes a requirement.
+        coshutdown: an async function without arguments (or a coroutine object), called once at the
+            end of a run in which the job was started.
+        options: those of :class:`AbstractJob`.
+
+    Raises:
+        NotACoroutine: `corun` or `coshutdown` is not what it should be.
+        GraphError: a forever job among the arguments: it has no result.
+
+    >>> from engine import Engine
+    >>> async def add(a, b):
+    ...     return a + b
+    >>> three = Job(add, 1, 2, label="three")
+    >>> seven = Job(add, three, 4, label="seven")
+    >>> Engine(three, seven).orchestrate()
+    True
+    >>> seven
+    <Job `seven' finished -> 7 - [requires [three]]>
+    """
+
+    __slots__ = ("_args", "_coshutdown", "_corun", "_takes_results", "_used")
+
+    def __init__(
+        self,
+        corun: Callable[..., Awaitable[Any]] | Coroutine[Any, Any, Any],
+        *args: Any,
+        coshutdown: Callable[[], Awaitable[Any]] | Coroutine[Any, Any, Any] | None = None,
+        **options: Any,
+    ) -> None:
+        self._used = True  # nothing to close, should what follows raise
+        super().__init__(**options)
+        self._corun = corun
+        self._args = args
+        self._coshutdown = coshutdown
+        self._takes_results = bool(args) and require_arguments(self, args)
+        if inspect.iscoroutine(corun):
+            self._check_fresh(corun, args)
+            _unstarted.add(corun)
+        elif not is_async_callable(corun):
+            raise _not_a_coroutine("Job", corun)
+        if (
+            coshutdown is not None
+            and not inspect.iscoroutine(coshutdown)
+            and not is_async_callable(coshutdown)
+        ):
+            raise _not_a_coroutine("coshutdown=", coshutdown)
+        self._used = False
+
+    def _check_fresh(self, coroutine: Coroutine[Any, Any, Any], args: tuple[Any, ...]) -> None:
+        if args:
+            raise NotACoroutine(
+                "arguments go with a function: "
+                f"Job({coroutine.__name__}, ...), not Job({coroutine.__name__}(), ...)",
+                coroutine,
+            )
+        if inspect.getcoroutinestate(coroutine) != inspect.CORO_CREATED or coroutine in _unstarted:
+            raise NotACoroutine(
+                f"this coroutine of {coroutine.__name__} is used already, and a coroutine runs "
+                f"once; give the function and its arguments: Job({coroutine.__name__}, ...)",
+                coroutine,
+            )
+
+    def corun(self) -> Awaitable[Any]:
+        """Return the coroutine object, or call the function with its arguments."""
+        corun = self._corun
+        if inspect.iscoroutine(corun):
+            self._used = True
+            _unstarted.discard(corun)
+            return corun
+        args = with_results(self._args) if self._takes_results else self._args
+        return corun(*args)  # type: ignore[operator]
+
+    async def coshutdown(self) -> None:
+        """Await what was given as `coshutdown`, if anything was."""
+        given = self._coshutdown
+        if inspect.iscoroutine(given):
+            self._coshutdown = None  # it runs once
+            await given
+        elif given is not None:
+            await given()  # type: ignore[operator]
+
+    @property
+    def has_coshutdown(self) -> bool:
+        """True if there is something to await at shutdown."""
+        return self._coshutdown is not None
+
+    @property
+    def is_spent(self) -> bool:
+        """True if its coroutine object has been used, so that it cannot run again."""
+        return self._used
+
+    def details(self) -> str | None:
+        """Return the name of what it runs."""
+        return callable_name(self._corun)
+
+    def __del__(self) -> None:
+        if not self._used and inspect.iscoroutine(self._corun):
+            _unstarted.discard(self._corun)
+            self._corun.close()
+
+
+def callable_name(function: Any) -> str:
+    """Return a short name of a function, partial, coroutine or callable object."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    name = getattr(function, "__qualname__", None) or type(function).__qualname__
+    return safe_line(name, 80)
+
+
+def is_async_callable(thing: object) -> bool:
+    """True for coroutine functions, partials of them and objects with an async ``__call__``."""
+    while isinstance(thing, functools.partial):
+        thing = thing.func
+    if inspect.iscoroutinefunction(thing):
+        return True
+    call = None if inspect.isclass(thing) else getattr(type(thing), "__call__", None)  # noqa: B004
+    return inspect.iscoroutinefunction(call)
+
+
+def _not_a_coroutine(where: str, value: object) -> NotACoroutine:
+    shown = safe_repr(value, 80)
+    if inspect.isgenerator(value) or inspect.isgeneratorfunction(value):
+        advice = "this is a generator; write `async def` and `await` instead"
+    elif isinstance(value, asyncio.Future):
+        advice = "a future or task runs already; give the coroutine function instead"
+    elif callable(value):
+        advice = "this is a plain function; write CallJob(function, ...) to run it in a thread"
+    else:
+        advice = "write Job(function, argument, ...) with an `async def` function"
+    return NotACoroutine(
+        f"{where} needs a coroutine function or a coroutine, not {shown}: {advice}", value
+    )
+
+
+# -- arguments that are jobs -----------------------------------------------------------------
+
+
+def require_arguments(job: AbstractJob, args: Iterable[Any]) -> bool:
+    """Make `job` require the jobs among `args`; return whether there are any."""
+    found = list(_jobs_inside(args))
+    for other in found:
+        if other.forever:
+            raise GraphError(
+                f"job {name_of(job)} takes the result of {name_of(other)}, which is a forever job "
+                "and has none; use requires() to wait until it is ready",
+                [job, other],
+            )
+    if found:
+        job.requires(found)
+    return bool(found)
+
+
+def _jobs_inside(value: Any) -> Iterator[AbstractJob]:
+    if isinstance(value, AbstractJob):
+        yield value
+    elif isinstance(value, list | tuple | set | frozenset):
+        for item in value:
+            yield from _jobs_inside(item)
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _jobs_inside(item)
+
+
+def with_results(value: Any) -> Any:
+    """Return `value` with each job in it, at any depth, replaced by its result."""
+    if isinstance(value, AbstractJob):
+        return value.result()
+    if not any(True for _ in _jobs_inside(value)):
+        return value
+    if isinstance(value, dict):
+        return {key: with_results(item) for key, item in value.items()}
+    items = [with_results(item) for item in value]
+    if isinstance(value, tuple) and hasattr(value, "_make"):
+        return value._make(items)  # a named tuple keeps its type
+    return tuple(items) if isinstance(value, tuple) else type(value)(items)
+
+
+# -- collections of jobs ---------------------------------------------------------------------
+
+
+def last_jobs(value: Any, where: str) -> Iterator[AbstractJob]:
+    """Give the jobs in `value`, a nested collection; a Sequence stands for its last job."""
+    return _collect(value, where, -1)
+
+
+def first_jobs(value: Any, where: str) -> Iterator[AbstractJob]:
+    """Give the jobs in `value`, a nested collection; a Sequence stands for its first job."""
+    return _collect(value, where, 0)
+
+
+def _collect(value: Any, where: str, end: int) -> Iterator[AbstractJob]:
+    from .sequence import Sequence
+
+    if isinstance(value, AbstractJob):
+        yield value
+    elif isinstance(value, Sequence):
+        yield from value.jobs[end:][:1]
+    elif value is None:
+        pass
+    elif isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping):
+        for item in value:
+            yield from _collect(item, where, end)
+    else:
+        raise NotAJob(
+            f"{where} takes jobs, Sequences and collections of these, not {safe_repr(value, 80)}",
+            value,
+        )
+
+
+# -- options ---------------------------------------------------------------------------------
+
+
+def check_timeout(job: object, option: str, value: object) -> None:
+    """Refuse what is not a number of seconds, zero or more."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _bad_option(job, option, value, "a number of seconds, or None")
+    if math.isnan(value) or value < 0:
+        raise _bad_option(job, option, value, "zero or more seconds, or None")
+
+
+def check_count(job: object, option: str, value: object, least: int) -> None:
+    """Refuse what is not a whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise _bad_option(job, option, value, f"a whole number of at least {least}, or None")
+
+
+def _check_retry(job: AbstractJob, value: object) -> None:
+    if isinstance(value, int) and not isinstance(value, bool):
+        check_count(job, "retry", value, 0)
+    elif not (
+        hasattr(value, "copy")
+        and not inspect.isclass(value)
+        and inspect.iscoroutinefunction(getattr(type(value), "__call__", None))  # noqa: B004
+    ):
+        raise _bad_option(
+            job, "retry", value, "how many more attempts to make, or a tenacity.AsyncRetrying"
+        )
+
+
+def _bad_option(job: object, option: str, value: object, wanted: str) -> BadOption:
+    return BadOption(
+        f"{option} of {name_of(job)} must be {wanted}, not {safe_repr(value, 80)}", option, value
+    )

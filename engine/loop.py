@@ -1,0 +1,232 @@
+"""The synchronous door: one event loop per thread, and what Ctrl-C does to what runs in it.
+
+All calls of one thread run in the same loop, which is made at the first and closed at the thread's
+end: a queue, a lock or a connection made for one run serves the next.  Where a loop is running in
+this thread already, as in a notebook cell, ours is run by a helper thread while this one waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextvars
+import inspect
+import signal
+import threading
+from collections.abc import Callable, Coroutine
+from types import FrameType
+from typing import Any, TypeVar
+
+from .errors import NotACoroutine
+from .text import safe_repr
+
+T = TypeVar("T")
+
+_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
+
+
+class LeaveNow(KeyboardInterrupt):
+    """The second Ctrl-C: out of whatever runs, without waiting for anything."""
+
+
+class Interrupted:
+    """What a task is cancelled with when a signal asks for it: ``error.args[0]``."""
+
+    def __init__(self, signum: int) -> None:
+        self.signum = signum
+
+    def __str__(self) -> str:
+        return signal.Signals(self.signum).name
+
+
+def interrupted_by(error: asyncio.CancelledError) -> int | None:
+    """Return the number of the signal that stands behind a cancellation, if one does."""
+    cause = error.args[0] if error.args else None
+    return cause.signum if isinstance(cause, Interrupted) else None
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run `coroutine` to its end in this thread's event loop and return its result.
+
+    The door that `Engine.orchestrate` goes through, for any coroutine: at a prompt, in a script,
+    any number of times, in any thread, in a notebook cell, and from code that a running loop has
+    called (which then waits).  Unlike ``asyncio.run``, all calls of a thread share one loop.
+
+    The first Ctrl-C (SIGTERM, SIGHUP) cancels the coroutine and, once it has ended, raises
+    KeyboardInterrupt (SystemExit with 143, 129); the second raises KeyboardInterrupt at once.
+    Signals that the program handles itself, or ignores, are left alone.
+
+    Raises:
+        NotACoroutine: `coroutine` is not one.
+
+    >>> import asyncio
+    >>> queue = run(asyncio.sleep(0, result=asyncio.Queue()))
+    >>> run(queue.put("hello"))
+    >>> run(queue.get())
+    'hello'
+    """
+    if not inspect.iscoroutine(coroutine):
+        raise NotACoroutine(
+            f"run() takes a coroutine, as run(main()), not {safe_repr(coroutine, 80)}", coroutine
+        )
+    own = _own_loop()
+    try:
+        if not _is_loop_running():
+            with _Signals() as signals:
+                return _drive(own.get(), coroutine, signals)
+        # Called by our own loop, from a job say, it cannot be run again: the helper makes another.
+        return _drive_elsewhere(None if own.is_running() else own.get(), coroutine)
+    except LeaveNow:
+        own.abandon()
+        raise KeyboardInterrupt from None
+
+
+class _OwnLoop:
+    """The loop of one thread, closed when the thread ends."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def get(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None or self._loop.is_closed():
+            self._loop = asyncio.new_event_loop()
+        return self._loop
+
+    def is_running(self) -> bool:
+        return self._loop is not None and self._loop.is_running()
+
+    def abandon(self) -> None:
+        """Leave the loop as it is; the next run gets a new one."""
+        loop, self._loop = self._loop, None
+        if loop is None:
+            return
+        if loop.is_running():  # by a helper thread, which closes nothing: it may be blocked
+            loop.call_soon_threadsafe(loop.stop)
+        else:
+            _close(loop)
+
+    def close(self) -> None:
+        loop, self._loop = self._loop, None
+        if loop is not None and not loop.is_closed() and not loop.is_running():
+            _close(loop)
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class _Threads(threading.local):
+    own: _OwnLoop | None = None
+
+
+_threads = _Threads()
+
+
+def _own_loop() -> _OwnLoop:
+    if _threads.own is None:
+        _threads.own = _OwnLoop()
+        if threading.current_thread() is threading.main_thread():
+            # The thread-local values of the main thread go too late, when modules are gone.
+            atexit.register(_threads.own.close)
+    return _threads.own
+
+
+def _is_loop_running() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _drive(
+    loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T], signals: _Signals
+) -> T:
+    """Run `coroutine` in `loop`, by this thread."""
+    task = loop.create_task(coroutine)
+    signals.cancel(loop, task)
+    return loop.run_until_complete(task)
+
+
+def _drive_elsewhere(
+    loop: asyncio.AbstractEventLoop | None, coroutine: Coroutine[Any, Any, T]
+) -> T:
+    """Run `coroutine` in `loop` (None: one of its own) by a helper thread; wait for it."""
+    ended: list[tuple[T | None, BaseException | None]] = []
+    context = contextvars.copy_context()
+
+    def work() -> None:
+        here = _own_loop().get() if loop is None else loop
+        try:
+            ended.append((_drive(here, coroutine, signals), None))
+        except BaseException as error:  # it is raised again by the thread that waits
+            ended.append((None, error))
+
+    helper = threading.Thread(target=context.run, args=(work,), name="orchestrate", daemon=True)
+    with _Signals() as signals:
+        helper.start()
+        helper.join()
+    result, error = ended[0]
+    if error is not None:
+        try:
+            raise error
+        finally:
+            del error, ended  # the traceback leads here: no cycle
+    return result  # type: ignore[return-value]
+
+
+class _Signals:
+    """While entered: the first signal cancels the task, the second raises `LeaveNow`.
+
+    Entered by the thread that waits; only the main thread gets signals.
+    """
+
+    def __init__(self) -> None:
+        self._signum: int | None = None
+        self._cancel: Callable[[], None] | None = None
+        self._before: dict[int, Any] = {}
+
+    def cancel(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
+        """Say which task, in which loop, a signal is to cancel."""
+
+        def cancel() -> None:
+            if self._signum is not None:
+                loop.call_soon_threadsafe(task.cancel, Interrupted(self._signum))
+
+        self._cancel = cancel
+        cancel()  # the signal may have come already
+
+    def __enter__(self) -> _Signals:
+        if threading.current_thread() is threading.main_thread():
+            for name in _SIGNALS:
+                signum = getattr(signal, name, None)
+                if signum is None:  # there is no SIGHUP on Windows
+                    continue
+                default = signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL
+                if signal.getsignal(signum) is default:
+                    self._before[signum] = signal.signal(signum, self._handle)
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)
+        if self._signum is not None and not isinstance(error, KeyboardInterrupt):
+            raise _leaving(self._signum) from None
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if self._signum is not None:
+            raise LeaveNow
+        self._signum = signum
+        if self._cancel is not None:
+            self._cancel()
+
+
+def _leaving(signum: int) -> BaseException:
+    return KeyboardInterrupt() if signum == signal.SIGINT else SystemExit(128 + signum)
+
+
+def _close(loop: asyncio.AbstractEventLoop) -> None:
+    """Close `loop`, whatever is still pending in it; nothing is waited for."""
+    for task in asyncio.all_tasks(loop):
+        # They were abandoned, and that was told: no second message when they are collected.
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+    loop.close()

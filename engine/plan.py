@@ -1,0 +1,718 @@
+"""The plan of a run: outcomes in, instructions out, no I/O, no clock, no task.
+
+Theory of operation
+===================
+
+A plan decides, and does nothing else.  It is told what happened (`settle`: a job ended; `ready`;
+`postpone` and `due`: a retry; `cancel`, `stop`: somebody wants an end; `add`, `link`: the graph
+grew) and answers with a list of instructions for whoever performs it (:mod:`engine.run`): start
+this job, stop that one, tell this change of state, the run is over.  Times come in as numbers.  So
+each decision can be tested as a plain function call.
+
+Each job has a :class:`Node`, which counts in `unmet` the requirements that are not met yet and
+lists those that wait for it.  When a job ends, only these are looked at: the cost of a whole run is
+linear in jobs and requirements.  A node whose count falls to zero is *scheduled*: it enters the
+queue of those ready to start, ordered by insertion.  `_dispatch` starts from that queue as long as
+the window has room, passing over those whose pool is full.
+
+The states and their legal transitions are the table `TRANSITIONS`.  A node is *alive* from its
+first start to its end, while it waits for its next attempt too: there is a task for it.
+
+A run ends in one of two ways.  When no job that is not forever is left *open*, the plan asks the
+performer for a moment (DRAIN), so that those who listen get the last message, and then stops for
+the reason `done`.  Anything else that ends it - a critical failure, the timeout, a cancellation, a
+signal - stops at once.  To stop is the same in all cases: what never started is skipped, what is
+alive is told to stop; once nothing is alive any more the plan is over.
+
+A nested engine is one node here and a plan of its own (`Node.inner`).  The two meet only where the
+nested engine never starts: then everything in it is skipped.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from enum import Enum, auto
+from typing import Any, TypeAlias
+
+from .errors import name_of
+from .pool import Pool
+from .ticks import State, StopReason
+
+IDLE, SCHEDULED, RUNNING = State.IDLE, State.SCHEDULED, State.RUNNING
+FINISHED, FAILED = State.FINISHED, State.FAILED
+CANCELLED, SKIPPED = State.CANCELLED, State.SKIPPED
+
+TRANSITIONS: dict[State, frozenset[State]] = {
+    IDLE: frozenset({SCHEDULED, SKIPPED, CANCELLED}),
+    SCHEDULED: frozenset({RUNNING, SKIPPED, CANCELLED}),
+    RUNNING: frozenset({FINISHED, FAILED, CANCELLED, SCHEDULED}),
+    FINISHED: frozenset(),
+    FAILED: frozenset(),
+    CANCELLED: frozenset(),
+    SKIPPED: frozenset(),
+}
+"""From each state, the states that may follow.
+
+A job leaves ``running`` for ``scheduled`` when it is to be tried again; one that waits for its next
+attempt may still be cancelled, and is never skipped, as it did start.
+"""
+
+BURST = 256
+"""So many jobs are started before the loop gets a turn, so that a large graph blocks nothing."""
+
+
+class Do(Enum):
+    """What the performer is to do; the rest of an instruction is given in brackets."""
+
+    START = auto()
+    """(node): start it, or its next attempt."""
+    STOP = auto()
+    """(node, reason): ask it to stop; it is settled when it has ended."""
+    TELL = auto()
+    """(node, old, new, reason, attempt, retry_in): its state has changed."""
+    READY = auto()
+    """(node): it is ready."""
+    STOPPING = auto()
+    """(reason,): the run begins to stop."""
+    DRAIN = auto()
+    """(): only forever jobs are left; let the loop turn, then call `drained`."""
+    MORE = auto()
+    """(): more can start; let the loop turn, then call `dispatch`."""
+    WAKE = auto()
+    """(wake,): a slot of a pool is free, call `wake`."""
+    OVER = auto()
+    """(): nothing is alive any more and nothing will start."""
+
+
+Instruction: TypeAlias = tuple[Any, ...]
+"""A `Do` and what goes with it."""
+
+START, TELL = Do.START, Do.TELL  # looked up for every job
+
+
+class Stop(Enum):
+    """Who asked a job to stop."""
+
+    HAND = auto()
+    RUN = auto()
+    TIMEOUT = auto()
+
+
+class Node:
+    """The place of one job in one run: what it waits for, how far it got, what became of it.
+
+    Attributes:
+        job: the job, of which the plan reads `forever`, `critical`, `notify` and `pool`.
+        plan: the plan it is part of.
+        order: its place in the order of insertion, from 0.
+        id: how ticks call it; empty as long as nobody reads them.
+        inner: the plan of a nested engine, else None.
+        state: see `TRANSITIONS`.
+        reason: why it is in that state, where that needs saying.
+        unmet: how many of its requirements are not met.
+        required_by: nodes that start once it is finished (None: there is none).
+        followed_by: nodes that start once it is over.
+        is_ready: for those that wait for a forever job.
+        holds: it holds a slot of the window or of its pool, or is counted as running.
+        attempt: how many times it was started.
+        stop: who asked it to stop, and why; None if nobody did.
+        is_blamed: it was skipped because of another job, not because the run ended.
+        is_abandoned: it was told to stop, and did not in time.
+        is_shut: its coshutdown has been called.
+        result, exception: what it returned, what it raised.
+        started_at, ended_at: when, on the performer's clock.
+        handle: for the performer; unknown to the plan.
+    """
+
+    __slots__ = (
+        "attempt",
+        "ended_at",
+        "exception",
+        "followed_by",
+        "handle",
+        "holds",
+        "id",
+        "inner",
+        "is_abandoned",
+        "is_blamed",
+        "is_ready",
+        "is_shut",
+        "job",
+        "order",
+        "plan",
+        "reason",
+        "required_by",
+        "result",
+        "started_at",
+        "state",
+        "stop",
+        "unmet",
+    )
+
+    def __init__(self, job: Any, plan: Plan, order: int) -> None:
+        self.job = job
+        self.plan: Plan | None = plan
+        self.order = order
+        self.id = ""
+        self.inner: Plan | None = None
+        self.state = IDLE
+        self.reason = ""
+        self.unmet = 0
+        self.required_by: list[Node] | None = None
+        self.followed_by: list[Node] | None = None
+        self.is_ready = False
+        self.holds = False
+        self.attempt = 0
+        self.stop: tuple[Stop, str] | None = None
+        self.is_blamed = False
+        self.is_abandoned = False
+        self.is_shut = False
+        self.result: Any = None
+        self.exception: BaseException | None = None
+        self.started_at: float | None = None
+        self.ended_at: float | None = None
+        self.handle: Any = None
+
+    @property
+    def is_alive(self) -> bool:
+        """True from its first start to its end."""
+        return self.state is RUNNING or (self.state is SCHEDULED and self.attempt > 0)
+
+    @property
+    def is_passive(self) -> bool:
+        """True for what makes no progress by itself: forever jobs and nested engines."""
+        return self.inner is not None or bool(self.job.forever)
+
+    def __repr__(self) -> str:
+        return f"<Node {self.order} {name_of(self.job)} {self.state}>"
+
+
+class ReadyQueue:
+    """Nodes that may start, given out in the order of insertion.
+
+    Most come in that order already; these go through a deque at constant cost, only the others
+    through a heap.
+    """
+
+    __slots__ = ("_in_order", "_out_of_order")
+
+    def __init__(self) -> None:
+        self._in_order: deque[Node] = deque()
+        self._out_of_order: list[tuple[int, Node]] = []
+
+    def push(self, node: Node) -> None:
+        """Put `node` in."""
+        line = self._in_order
+        if not line or line[-1].order < node.order:
+            line.append(node)
+        else:
+            heapq.heappush(self._out_of_order, (node.order, node))
+
+    def first(self) -> Node | None:
+        """Return the node that comes next, without taking it; None if there is none.
+
+        Those that are no longer scheduled (cancelled, skipped meanwhile) are dropped on the way.
+        """
+        line, heap = self._in_order, self._out_of_order
+        while line and line[0].state is not SCHEDULED:
+            line.popleft()
+        while heap and heap[0][1].state is not SCHEDULED:
+            heapq.heappop(heap)
+        if not heap:
+            return line[0] if line else None
+        return heap[0][1] if not line or heap[0][0] < line[0].order else line[0]
+
+    def take(self, node: Node) -> None:
+        """Take out `node`, which is what `first` returned."""
+        if self._in_order and self._in_order[0] is node:
+            self._in_order.popleft()
+        else:
+            heapq.heappop(self._out_of_order)
+
+    def __iter__(self) -> Iterator[Node]:
+        yield from (node for node in self._in_order if node.state is SCHEDULED)
+        yield from (node for _, node in sorted(self._out_of_order) if node.state is SCHEDULED)
+
+
+class Plan:
+    """The state machine of one engine's run; see the theory at the top of the module.
+
+    Args:
+        window: how many jobs may run at once, forever ones not counted; None: no bound.
+        keep_going: a critical failure skips what depends on it, and stops nothing.
+        tells: give TELL instructions; without a reader they would be made for nothing.
+        wake: what a pool is to call when one of its slots is free.
+        is_endless: holding nothing but forever jobs is no reason to end.
+    """
+
+    def __init__(
+        self,
+        *,
+        window: int | None = None,
+        keep_going: bool = False,
+        tells: bool = False,
+        wake: Callable[[], None] = lambda: None,
+        is_endless: bool = False,
+    ) -> None:
+        self.nodes: list[Node] = []
+        self.window = window
+        self.keep_going = keep_going
+        self.tells = tells
+        self.wake = wake
+        self.is_endless = is_endless
+        self.performer: Any = None
+        """Who performs the instructions; unknown to the plan."""
+        self.has_begun = False
+        self.stopping: StopReason | None = None
+        self.is_over = False
+        self.open = 0
+        """How many nodes that are not forever are not over."""
+        self.alive = 0
+        """How many nodes were started and are not over."""
+        self.passive = 0
+        """How many of those alive are forever jobs or nested engines."""
+        self.used = 0
+        """How many slots of the window are taken."""
+        self.spoilt = 0
+        """How many nodes ended in a way that makes the verdict False."""
+        self._stop_text = ""
+        self._draining = False
+        self._more = False
+        # Those ready to start: with a pool or without, counted in the window (True) or not.
+        self._queues: dict[tuple[Pool | None, bool], ReadyQueue] = {}
+        self._queued = 0
+
+    # -- the graph ---------------------------------------------------------------------------
+
+    def node(self, job: Any) -> Node:
+        """Return a new node for `job`; `add` it once it is linked if the run has begun."""
+        node = Node(job, self, len(self.nodes))
+        self.nodes.append(node)
+        if self.has_begun and not job.forever:
+            self.open += 1
+        return node
+
+    def link(self, node: Node, need: Node, requires: bool) -> None:
+        """Make `node` wait for `need` to be finished (`requires`) or over; both not yet over."""
+        node.unmet += 1
+        if requires:
+            if need.required_by is None:
+                need.required_by = []
+            need.required_by.append(node)
+        else:
+            if need.followed_by is None:
+                need.followed_by = []
+            need.followed_by.append(node)
+
+    def link_late(self, node: Node, need: Node, requires: bool, now: float) -> list[Instruction]:
+        """As `link`, while the run goes on and `need` may be over already."""
+        out: list[Instruction] = []
+        if need.job.forever and need.is_ready:
+            pass
+        elif not need.state.is_over:
+            self.link(node, need, requires)
+        elif requires and (need.state is not FINISHED or need.job.forever):
+            self._skip([node], self._blame(need), now, out)
+            self._finish_up(out, now)
+        return out
+
+    def unlink(self, node: Node, need: Node, requires: bool, now: float) -> list[Instruction]:
+        """Take back what `link` did, while the run goes on."""
+        out: list[Instruction] = []
+        waiting = need.required_by if requires else need.followed_by
+        if waiting and node in waiting:
+            waiting.remove(node)
+            node.unmet -= 1
+            if not node.unmet and node.state is IDLE:
+                self._schedule(node, out)
+                self._dispatch(out)
+        return out
+
+    def add(self, node: Node, now: float) -> list[Instruction]:
+        """Take in `node`, made and linked while the run goes on."""
+        out: list[Instruction] = []
+        if node.state is IDLE:
+            if self.stopping is not None:
+                self._end(node, SKIPPED, self._stop_text, now, out)
+            elif not node.unmet:
+                self._schedule(node, out)
+                self._dispatch(out)
+        return out
+
+    # -- what happens ------------------------------------------------------------------------
+
+    def begin(self, now: float) -> list[Instruction]:
+        """The run begins."""
+        self.has_begun = True
+        out: list[Instruction] = []
+        for node in self.nodes:
+            if node.state is IDLE:  # one may have been cancelled, or skipped for it, before
+                if not node.job.forever:
+                    self.open += 1
+                if not node.unmet:
+                    self._schedule(node, out)
+        self._dispatch(out)
+        self._finish_up(out, now)
+        return out
+
+    def settle(self, node: Node, new: State, now: float, reason: str = "") -> list[Instruction]:
+        """The task of `node` has ended in the state `new`."""
+        out: list[Instruction] = []
+        if node.holds:
+            self._give_back(node, out)
+        self.alive -= 1
+        if node.is_passive:
+            self.passive -= 1
+        self._end(node, new, reason, now, out)
+        self._release(node, now, out)
+        if new is FAILED and node.job.critical and not self.keep_going:
+            text = f"{name_of(node.job)} failed"
+            self._stop(StopReason.CRITICAL_FAILURE, text, now, out)
+        if self._queued:
+            self._dispatch(out)
+        if not self.open or self.stopping is not None:
+            self._finish_up(out, now)
+        return out
+
+    def ready(self, node: Node, now: float) -> list[Instruction]:
+        """`node` said that it is ready."""
+        out: list[Instruction] = []
+        if not node.is_ready and node.state is RUNNING:
+            self._become_ready(node, out)
+            self._dispatch(out)
+        return out
+
+    def postpone(self, node: Node, reason: str, retry_in: float) -> list[Instruction]:
+        """An attempt of `node` failed and there will be another, due in `retry_in` seconds."""
+        out: list[Instruction] = []
+        self._give_back(node, out)
+        self._move(node, SCHEDULED, reason, out, retry_in)
+        self._dispatch(out)
+        return out
+
+    def due(self, node: Node) -> list[Instruction]:
+        """The next attempt of `node` is due."""
+        out: list[Instruction] = []
+        if node.state is SCHEDULED:
+            self._queue(node)
+            self._dispatch(out)
+        return out
+
+    def cancel(self, node: Node, reason: str, now: float) -> list[Instruction]:
+        """Somebody cancels this one job."""
+        out: list[Instruction] = []
+        if node.is_alive:
+            if node.stop is None:
+                node.stop = (Stop.HAND, reason)
+                out.append((Do.STOP, node, reason))
+        elif not node.state.is_over:
+            node.stop = (Stop.HAND, reason)
+            self._end(node, CANCELLED, reason, now, out)
+            self._release(node, now, out)
+            self._finish_up(out, now)
+        return out
+
+    def stop(self, reason: StopReason, text: str, now: float) -> list[Instruction]:
+        """Somebody wants the whole run to end; `text` says why to those it concerns."""
+        out: list[Instruction] = []
+        self._stop(reason, text, now, out)
+        self._finish_up(out, now)
+        return out
+
+    def drained(self, now: float) -> list[Instruction]:
+        """The moment that DRAIN asked for has passed."""
+        self._draining = False
+        if self.open:  # a job was added meanwhile
+            return []
+        return self.stop(StopReason.DONE, "the run is over", now)
+
+    def dispatch(self) -> list[Instruction]:
+        """Start what can be started: after MORE, or when a pool has a free slot again."""
+        out: list[Instruction] = []
+        self._more = False
+        self._dispatch(out)
+        return out
+
+    def forgo(self, reason: str, now: float) -> list[Instruction]:
+        """This nested engine will never begin."""
+        out: list[Instruction] = []
+        if not self.has_begun:
+            self.has_begun = self.is_over = True
+            self.stopping = StopReason.CANCELLED
+            for node in self.nodes:
+                if node.state is IDLE:
+                    self._end(node, SKIPPED, reason, now, out)
+        return out
+
+    # -- looking at it -----------------------------------------------------------------------
+
+    @property
+    def is_ok(self) -> bool:
+        """The verdict so far: no job has ended in a way that spoils it."""
+        return not self.spoilt and self.stopping is not StopReason.TIMEOUT
+
+    @property
+    def is_busy(self) -> bool:
+        """True if progress is sure to come: something works, or an answer is on its way."""
+        return (
+            not self.has_begun
+            or self.is_over
+            or self.stopping is not None
+            or self.alive > self.passive
+            or self._draining
+            or self._more
+        )
+
+    def waiting_for_pool(self) -> list[Node]:
+        """Return the nodes that could start if their pool had a free slot."""
+        return [
+            node
+            for (pool, counted), queue in self._queues.items()
+            if pool is not None and not (counted and self.is_full)
+            for node in queue
+        ]
+
+    def waiting_for_ready(self) -> list[Node]:
+        """Return the forever jobs that others wait for and that are not ready yet."""
+        return [
+            node
+            for node in self.nodes
+            if node.state is RUNNING
+            and node.job.forever
+            and not node.is_ready
+            and (node.required_by or node.followed_by)
+        ]
+
+    @property
+    def is_full(self) -> bool:
+        """True if the window has no free slot."""
+        return self.window is not None and self.used >= self.window
+
+    def check(self) -> None:
+        """Raise AssertionError if one of the invariants does not hold; tests call it each step."""
+        unmet = dict.fromkeys(self.nodes, 0)
+        for node in self.nodes:
+            for waiting in (node.required_by or ()), (node.followed_by or ()):
+                for dependent in waiting:
+                    unmet[dependent] += 1
+        for node in self.nodes:
+            state = node.state
+            assert state is not IDLE or node.unmet == unmet[node], f"{node}: {node.unmet} unmet"
+            assert state is not SCHEDULED or not node.unmet, f"{node} is scheduled too early"
+            assert node.holds == (state is RUNNING), f"{node}: slots"
+            assert state is not FINISHED or node.attempt, f"{node} finished, never started"
+            assert state is not SKIPPED or not node.attempt, f"{node} skipped, yet started"
+            over = state.is_over
+            assert not (over and node.required_by), f"{node} is over, others still wait for it"
+        alive = [node for node in self.nodes if node.is_alive]
+        assert self.alive == len(alive), f"{self.alive} alive, counted {len(alive)}"
+        assert self.passive == sum(node.is_passive for node in alive)
+        counted = [node for node in alive if node.holds and not node.job.forever]
+        assert self.used == (len(counted) if self.window is not None else 0)
+        assert self.window is None or self.used <= self.window
+        if self.has_begun and not self.is_over:
+            still = [n for n in self.nodes if not n.job.forever and not n.state.is_over]
+            assert self.open == len(still), f"{self.open} open, counted {len(still)}"
+        if self.is_over:
+            assert not alive, f"over, and {alive} alive"
+            assert all(node.state.is_over for node in self.nodes), "over, and not all jobs are"
+
+    # -- how it is done ----------------------------------------------------------------------
+
+    def _move(
+        self,
+        node: Node,
+        new: State,
+        reason: str,
+        out: list[Instruction],
+        retry_in: float | None = None,
+    ) -> None:
+        old = node.state
+        assert new in TRANSITIONS[old], f"{node} cannot become {new}"
+        node.state = new
+        node.reason = reason
+        if self.tells:
+            # In `scheduled` it is the attempt to come that counts.
+            attempt = max(node.attempt + (new is SCHEDULED), 1)
+            out.append((TELL, node, old, new, reason, attempt, retry_in))
+
+    def _schedule(self, node: Node, out: list[Instruction]) -> None:
+        self._move(node, SCHEDULED, "", out)
+        self._queue(node)
+
+    def _queue(self, node: Node) -> None:
+        job = node.job
+        key = (job.pool, self.window is not None and not job.forever)
+        queue = self._queues.get(key)
+        if queue is None:
+            queue = self._queues[key] = ReadyQueue()
+        queue.push(node)
+        self._queued += 1
+
+    def _dispatch(self, out: list[Instruction]) -> None:
+        """Start those that come first as long as there are slots, a burst at most."""
+        if self._more or self.stopping is not None:
+            return
+        room = BURST
+        while self._queued:
+            node = self._take_next()
+            if node is None:
+                return
+            self._start(node, out)
+            room -= 1
+            if not room and self._queued:
+                self._more = True
+                out.append((Do.MORE,))
+                return
+
+    def _take_next(self) -> Node | None:
+        """Take the first node that has all the slots it needs out of its queue."""
+        best: Node | None = None
+        best_queue: ReadyQueue | None = None
+        empty = True
+        for (pool, counted), queue in self._queues.items():
+            node = queue.first()
+            if node is None:
+                continue
+            empty = False
+            if (counted and self.is_full) or (best is not None and best.order < node.order):
+                continue
+            if pool is not None and pool.is_full:
+                pool.wait(self.wake)
+                if pool.is_full:  # else a slot came back in another thread just now
+                    continue
+            best, best_queue = node, queue
+        if best is None or best_queue is None:
+            if empty:
+                self._queued = 0
+            return None
+        if best.job.pool is not None and not best.job.pool.take(best):
+            return self._take_next()  # another thread was faster; it is full now
+        best_queue.take(best)
+        self._queued -= 1
+        return best
+
+    def _start(self, node: Node, out: list[Instruction]) -> None:
+        job = node.job
+        if not node.attempt:
+            self.alive += 1
+            if node.is_passive:
+                self.passive += 1
+        node.attempt += 1
+        node.holds = True
+        if self.window is not None and not job.forever:
+            self.used += 1
+        self._move(node, RUNNING, "", out)
+        out.append((START, node))
+        if job.forever and not job.notify and not node.is_ready:
+            self._become_ready(node, out)
+
+    def _give_back(self, node: Node, out: list[Instruction]) -> None:
+        node.holds = False
+        job = node.job
+        if self.window is not None and not job.forever:
+            self.used -= 1
+        if job.pool is not None:
+            out.extend((Do.WAKE, wake) for wake in job.pool.give_back(node))
+
+    def _become_ready(self, node: Node, out: list[Instruction]) -> None:
+        node.is_ready = True
+        out.append((Do.READY, node))
+        if node.job.forever:
+            waiting = [*(node.required_by or ()), *(node.followed_by or ())]
+            node.required_by = node.followed_by = None
+            self._meet(waiting, out)
+
+    def _meet(self, nodes: Iterable[Node], out: list[Instruction]) -> None:
+        """One requirement of each of `nodes` is met."""
+        for node in nodes:
+            node.unmet -= 1
+            if not node.unmet and node.state is IDLE:
+                self._schedule(node, out)
+
+    def _release(self, node: Node, now: float, out: list[Instruction]) -> None:
+        """Tell those that wait for `node` that it is over."""
+        waiting, node.required_by = node.required_by, None
+        following, node.followed_by = node.followed_by, None
+        if waiting:
+            if node.state is FINISHED and not node.job.forever:
+                self._meet(waiting, out)
+            else:
+                self._skip(waiting, self._blame(node), now, out)
+        if following:
+            self._meet(following, out)
+
+    def _blame(self, node: Node) -> str:
+        if node.state is SKIPPED:
+            return node.reason
+        if node.state is FINISHED or (node.job.forever and node.state is CANCELLED):
+            return f"{name_of(node.job)} ended before it was ready"
+        return f"{name_of(node.job)} {node.state}"
+
+    def _skip(
+        self, nodes: Iterable[Node], reason: str, now: float, out: list[Instruction]
+    ) -> None:
+        """Skip `nodes` and, in turn, all that require them."""
+        todo = deque(nodes)
+        while todo:
+            node = todo.popleft()
+            if node.state is not IDLE:
+                continue
+            node.is_blamed = True
+            self._end(node, SKIPPED, reason, now, out)
+            todo.extend(node.required_by or ())
+            node.required_by = None
+            following, node.followed_by = node.followed_by, None
+            self._meet(following or (), out)
+
+    def _end(
+        self, node: Node, new: State, reason: str, now: float, out: list[Instruction]
+    ) -> None:
+        """`node` is over; count it."""
+        job = node.job
+        node.ended_at = now
+        self._move(node, new, reason, out)
+        if not job.forever and self.has_begun:
+            self.open -= 1
+        if new is not FINISHED:
+            if node.is_abandoned or (
+                job.critical
+                and (not job.forever or new is FAILED or (new is SKIPPED and node.is_blamed))
+            ):
+                self.spoilt += 1
+            if node.inner is not None:
+                out.extend(node.inner.forgo(reason, now))
+
+    def _stop(self, reason: StopReason, text: str, now: float, out: list[Instruction]) -> None:
+        if self.stopping is not None:
+            return
+        self.stopping = reason
+        self._stop_text = text
+        out.append((Do.STOPPING, reason))
+        for node in self.nodes:
+            if node.is_alive:
+                if node.stop is None:
+                    node.stop = (Stop.RUN, text)
+                    out.append((Do.STOP, node, text))
+            elif not node.state.is_over:
+                self._end(node, SKIPPED, text, now, out)
+                node.required_by = node.followed_by = None
+
+    def _finish_up(self, out: list[Instruction], now: float) -> None:
+        """See whether the run is to end now, or has ended."""
+        if self.is_over or not self.has_begun:
+            return
+        if not self.open and self.stopping is None:
+            if not self.alive:
+                self._stop(StopReason.DONE, "the run is over", now, out)
+            elif not self._draining and not self.is_endless:
+                self._draining = True
+                out.append((Do.DRAIN,))
+        if self.stopping is not None and not self.alive:
+            self.is_over = True
+            for pool, _ in self._queues:
+                if pool is not None:
+                    pool.leave(self.wake)
+            out.append((Do.OVER,))

@@ -1,0 +1,185 @@
+"""What a run comes to: the verdict, why, the exceptions that explain it, the exit status."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from .errors import JobAbandoned, JobCancelled, JobSkipped, name_of, names_of
+from .plan import Node, Plan, Stop
+from .text import safe_error
+from .ticks import State, StopReason
+
+if TYPE_CHECKING:
+    from .job import AbstractJob
+
+TIMED_OUT = 124
+"""Exit status after the run's own timeout, as of timeout(1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a run comes to.
+
+    Attributes:
+        ok: every critical job finished, and shutdown went without a fault.
+        why: the same in one line.
+        explanation: the exceptions that explain it, if it is not ok.
+        exit_status: 0, 1, 124 (timeout), or 128 and the signal's number.
+        shutdown_failures: the jobs whose coshutdown went wrong, and how.
+    """
+
+    ok: bool
+    why: str
+    explanation: tuple[Exception, ...] = ()
+    exit_status: int = 0
+    shutdown_failures: Mapping[AbstractJob, BaseException] = field(default_factory=dict)
+
+
+def judge(
+    plan: Plan,
+    *,
+    duration: float,
+    timeout: float | None,
+    signal: int | None,
+    error: Exception | None,
+    shutdown_failures: Mapping[AbstractJob, BaseException],
+) -> Verdict:
+    """Return the verdict on a plan that is over.
+
+    Args:
+        plan: the plan of the engine.
+        duration: seconds that the run took.
+        timeout: seconds it was given, if it was stopped for that.
+        signal: number of the signal that stopped it, if one did.
+        error: what ended the run from inside the engine (Stuck), if anything did.
+        shutdown_failures: what went wrong in shutdown.
+    """
+    ok = plan.is_ok and error is None and signal is None and not shutdown_failures
+    if ok:
+        return Verdict(True, _good_news(plan, duration))
+    explanation = [*_explain(plan, timeout), *_noted(shutdown_failures, "shutdown of job")]
+    if error is not None:
+        explanation.insert(0, error)
+    if not explanation:
+        explanation = [_skipped(plan)]
+    if signal is not None:
+        status = 128 + signal
+    else:
+        status = TIMED_OUT if plan.stopping is StopReason.TIMEOUT else 1
+    why = _bad_news(plan, timeout, signal, error, shutdown_failures)
+    return Verdict(False, why, tuple(explanation), status, dict(shutdown_failures))
+
+
+def nodes_at_every_depth(plan: Plan) -> Iterable[Node]:
+    """Give the nodes of `plan`, those of a nested engine right after its own."""
+    stack = [iter(plan.nodes)]
+    while stack:
+        for node in stack[-1]:
+            yield node
+            if node.inner is not None:
+                stack.append(iter(node.inner.nodes))
+                break
+        else:
+            stack.pop()
+
+
+def counts_of(plan: Plan) -> dict[State, int]:
+    """Return how many nodes are in each state, at every depth; zeros are left out."""
+    return dict(Counter(node.state for node in nodes_at_every_depth(plan)))
+
+
+def add_note_once(error: BaseException, note: str) -> None:
+    """Add `note` to `error` unless it is there."""
+    if note not in getattr(error, "__notes__", ()):
+        error.add_note(note)
+
+
+def _explain(plan: Plan, timeout: float | None) -> Iterable[Exception]:
+    if plan.stopping is StopReason.TIMEOUT:
+        yield TimeoutError(_timed_out(timeout))
+    for node in plan.nodes:
+        job = node.job
+        found: BaseException | None = None
+        if node.is_abandoned:
+            found = JobAbandoned(f"job {name_of(job)}: {node.reason}", [job])
+            found.__cause__ = node.exception
+        elif not job.critical:
+            continue
+        elif node.state is State.FAILED:
+            found = node.exception
+        elif _was_cancelled_by_hand(node, plan):
+            found = JobCancelled(f"job {name_of(job)} was cancelled: {node.reason}", [job])
+            found.__cause__ = node.exception
+        if isinstance(found, Exception):
+            yield from _noted({job: found}, "job")
+
+
+def _was_cancelled_by_hand(node: Node, plan: Plan) -> bool:
+    if node.state is not State.CANCELLED or node.job.forever or node.stop is None:
+        return False
+    return node.stop[0] is Stop.HAND or plan.stopping is StopReason.CANCELLED
+
+
+def _noted(errors: Mapping[AbstractJob, BaseException], what: str) -> Iterable[Exception]:
+    for job, error in errors.items():
+        add_note_once(error, f"{what} {name_of(job)}")
+        if isinstance(error, Exception):
+            yield error
+
+
+def _skipped(plan: Plan) -> JobSkipped:
+    nodes = [node for node in plan.nodes if node.state is State.SKIPPED and node.job.critical]
+    reasons = "; ".join(dict.fromkeys(node.reason for node in nodes))
+    jobs = [node.job for node in nodes]
+    count = f"{len(jobs)} critical job{'s' * (len(jobs) != 1)}"
+    return JobSkipped(f"{count} skipped ({names_of(jobs)}): {reasons}", jobs, reasons)
+
+
+def _good_news(plan: Plan, duration: float) -> str:
+    counts = Counter(node.state for node in plan.nodes if not node.job.forever)
+    jobs = "job" if counts[State.FINISHED] == 1 else "jobs"
+    news = [f"{counts[State.FINISHED]} {jobs} finished in {duration:.1f}s"]
+    for state in State.FAILED, State.CANCELLED, State.SKIPPED:
+        if counts[state]:
+            news.append(f"{counts[state]} {state}, not critical")
+    return ", ".join(news)
+
+
+def _bad_news(
+    plan: Plan,
+    timeout: float | None,
+    signal: int | None,
+    error: Exception | None,
+    shutdown_failures: Mapping[AbstractJob, BaseException],
+) -> str:
+    if signal is not None:
+        return f"interrupted by signal {signal}"
+    if error is not None:
+        return safe_error(error)
+    stopped = [node.job for node in plan.nodes if node.stop is not None]
+    if plan.stopping is StopReason.TIMEOUT:
+        return f"{_timed_out(timeout)} ({names_of(stopped, 3)} still running)"
+    critical = [node for node in plan.nodes if node.job.critical]
+    failed = [node for node in critical if node.state is State.FAILED]
+    if failed:
+        first = failed[0]
+        assert first.exception is not None
+        more = f" (and {len(failed) - 1} more failed)" if len(failed) > 1 else ""
+        return f"{name_of(first.job)} failed: {safe_error(first.exception)}{more}"
+    abandoned = [node.job for node in plan.nodes if node.is_abandoned]
+    if abandoned:
+        return f"abandoned, may still run: {names_of(abandoned, 3)}"
+    for state in State.CANCELLED, State.SKIPPED:
+        nodes = [node for node in critical if node.state is state and not node.job.forever]
+        nodes = nodes or [node for node in critical if node.state is state and node.is_blamed]
+        if nodes:
+            more = f" (and {len(nodes) - 1} more)" if len(nodes) > 1 else ""
+            return f"{name_of(nodes[0].job)} {state}: {nodes[0].reason}{more}"
+    return f"shutdown failed: {names_of(shutdown_failures, 3)}"
+
+
+def _timed_out(timeout: float | None) -> str:
+    return f"the run took more than its {timeout:g}s"

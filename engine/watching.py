@@ -1,0 +1,78 @@
+"""Readers of a run's events: the engine's own, and those of tools that show runs of others."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .text import safe_error
+from .ticks import Tick
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+
+class Reader(Protocol):
+    """What takes events: an asyncio.Queue, a queue.SimpleQueue, a recorder, a fan-out..."""
+
+    def put_nowait(self, event: Tick, /) -> Any:
+        """Take `event`, at once."""
+
+
+Factory = Callable[["Engine"], Reader | None]
+
+_factories: list[Factory] = []
+_lock = threading.Lock()
+
+
+@contextmanager
+def watch(factory: Factory) -> Iterator[None]:
+    """Have every outermost run that starts meanwhile, in any thread, tell its events to a reader.
+
+    The hook for tools that show runs that they did not make.
+
+    Args:
+        factory: called with the engine when its run starts; returns the reader for that run, an
+            object with ``put_nowait``, or None.
+
+    >>> from engine import Engine, Job
+    >>> import asyncio, queue
+    >>> events = queue.SimpleQueue()
+    >>> with watch(lambda engine: events):
+    ...     Engine(Job(asyncio.sleep, 0)).orchestrate()
+    True
+    >>> type(events.get_nowait()).__name__
+    'RunStarted'
+    """
+    with _lock:
+        _factories.append(factory)
+    try:
+        yield
+    finally:
+        with _lock:
+            # The one that was added, not an equal one.
+            index = next(i for i, known in enumerate(_factories) if known is factory)
+            del _factories[index]
+
+
+def readers_of(engine: Engine, has_own_tick: bool) -> list[Callable[[Tick], object]]:
+    """Return what is to be called with each event of a run of `engine`.
+
+    A list that is empty if nobody reads: then no event is even made.
+    """
+    readers: list[Callable[[Tick], object]] = []
+    if has_own_tick or engine.message_queue is not None:
+        readers.append(engine.tick)
+    with _lock:
+        factories = list(_factories)
+    for factory in factories:
+        try:
+            reader = factory(engine)
+            if reader is not None:
+                readers.append(reader.put_nowait)
+        except Exception as error:  # a tool that watches must never hurt the run
+            logging.getLogger("engine").warning("watch(): %s", safe_error(error))
+    return readers
