@@ -103,7 +103,8 @@ async def _in_thread(name: str, func: Callable[..., Any], args: tuple[Any, ...])
             future.set_exception(error)
 
     def work() -> None:
-        result, error = None, None
+        result: Any = None
+        error: BaseException | None = None
         try:
             result = context.run(func, *args)
         except StopIteration as stop:  # a future takes any exception but this one

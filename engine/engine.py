@@ -105,7 +105,8 @@ class Engine(AbstractJob):
         self.message_queue = message_queue
         self.weak = weakref.ref(self)
         self._jobs: dict[AbstractJob, None] = {}
-        self._conductor: Conductor | None = None
+        self.conductor: Conductor | None = None
+        """Who performs its plan; None if it is not running."""
         self._verdict: Verdict | None = None
         self._shutdown_failures: dict[AbstractJob, BaseException] = {}
         for job in flat_jobs(jobs, type(self).__name__):
@@ -148,7 +149,7 @@ class Engine(AbstractJob):
                     [job, self],
                 )
             outer = outer.engine
-        conductor = self._at_work()
+        conductor = self.at_work()
         if conductor is not None:
             self._check_newcomer(job)
         self._jobs[job] = None
@@ -337,11 +338,9 @@ class Engine(AbstractJob):
 
     # -- relations of its jobs, as they change -----------------------------------------------
 
-    def before_relation(
-        self, job: AbstractJob, needs: Iterable[AbstractJob], how: str
-    ) -> None:
+    def before_relation(self, job: AbstractJob, needs: Iterable[AbstractJob], how: str) -> None:
         """Refuse a relation that is known to be wrong; called by the jobs of this engine."""
-        conductor = self._at_work()
+        conductor = self.at_work()
         for need in needs:
             holder = need.engine
             if holder is not self and (holder is not None or conductor is not None):
@@ -353,7 +352,7 @@ class Engine(AbstractJob):
                 f"too late for {name_of(job)}.{how}(): the job is {job.state} in a run going on",
                 [job],
             )
-        upstream = {need: None for need in needs}
+        upstream = dict.fromkeys(needs)
         for need in graphs.upstream(self._jobs, needs_of, upstream):
             if need is job:
                 raise CycleError(_way(job, upstream))
@@ -366,7 +365,7 @@ class Engine(AbstractJob):
         changed: dict[AbstractJob, None] | None,
     ) -> None:
         """Tell the run going on, if any, what a job waits for now; called by the jobs."""
-        conductor = self._at_work()
+        conductor = self.at_work()
         if conductor is None or job.node is None:
             return
         plan, now, requires = conductor.plan, conductor.loop.time(), how == "requires"
@@ -521,12 +520,12 @@ class Engine(AbstractJob):
     @asynccontextmanager
     async def _at_work_with(self, conductor: Conductor) -> AsyncIterator[None]:
         """Be running, with `conductor`; afterwards let go of what only the run needed."""
-        self._conductor = conductor
+        self.conductor = conductor
         self._verdict = None
         try:
             yield
         finally:
-            self._conductor = None
+            self.conductor = None
             if self._verdict is None:
                 self._verdict = Verdict(False, "it ended by an error of its own", (), 1)
             if self.node is None or self.node.plan is conductor.plan:
@@ -567,7 +566,7 @@ class Engine(AbstractJob):
         return plan
 
     def _poke(self) -> None:
-        conductor = self._conductor
+        conductor = self.conductor
         if conductor is not None:
             conductor.poke()
 
@@ -586,19 +585,19 @@ class Engine(AbstractJob):
             if isinstance(job, Engine) and job.message_queue is not None:
                 run.log(
                     logging.WARNING,
-                    f"the message queue of {name_of(job)} is not used: it is nested, and its events "
-                    f"go to the queue of {name_of(self)}",
+                    f"the message queue of {name_of(job)} is not used: it is nested, and its "
+                    f"events go to the queue of {name_of(self)}",
                 )
 
     # -- while it runs -----------------------------------------------------------------------
 
-    def _at_work(self) -> Conductor | None:
+    def at_work(self) -> Conductor | None:
         """Return who performs this engine's plan, if it is at work and not about to end."""
-        conductor = self._conductor
+        conductor = self.conductor
         return None if conductor is None or conductor.plan.is_over else conductor
 
     def _refuse_while_running(self, what: str) -> None:
-        if self._conductor is not None:
+        if self.conductor is not None:
             raise AlreadyRunning(f"engine {name_of(self)} is running: cannot {what}", [self])
 
     def tick(self, event: Tick) -> None:
@@ -617,7 +616,7 @@ class Engine(AbstractJob):
         """
         if self.engine is not None and self.engine.cancel_job(self, reason):
             return True
-        conductor = self._at_work()
+        conductor = self.at_work()
         if conductor is None:
             return False
         conductor.run.in_loop(conductor.stop, StopReason.CANCELLED, reason)
@@ -626,24 +625,24 @@ class Engine(AbstractJob):
     def cancel_job(self, job: AbstractJob, reason: str) -> bool:
         """Cancel one job of this engine if it is part of a run going on; called by the job."""
         outer: Engine | None = self
-        while outer is not None and outer._at_work() is None:
+        while outer is not None and outer.at_work() is None:
             outer = outer.engine  # this one has not begun: an outer one performs for it
         node = job.node
-        if outer is None or outer._conductor is None or node is None or node.state.is_over:
+        if outer is None or outer.conductor is None or node is None or node.state.is_over:
             return False
-        outer._conductor.run.in_loop(outer._conductor.cancel, node, reason)
+        outer.conductor.run.in_loop(outer.conductor.cancel, node, reason)
         return True
 
     def _forsake(self) -> None:
         """The run was left at once, in its middle: say so of all that was in it."""
-        conductor, self._conductor = self._conductor, None
+        conductor, self.conductor = self.conductor, None
         if conductor is None:
             return
         conductor.forsake()
         self._verdict = Verdict(False, "left at once by a second Ctrl-C", (), 130)
         for job in self.iterate_jobs(scan_engines=True):
             if isinstance(job, Engine):
-                job._conductor = None
+                job.conductor = None
 
     # -- shutdown ----------------------------------------------------------------------------
 
@@ -705,7 +704,7 @@ class Engine(AbstractJob):
 
     def why(self) -> str:
         """Return the verdict of the last run in one line."""
-        if self._conductor is not None:
+        if self.conductor is not None:
             return "it is running"
         return "it has not run yet" if self._verdict is None else self._verdict.why
 
@@ -773,7 +772,7 @@ def _foreign(job: AbstractJob, need: AbstractJob, engine: Engine) -> ForeignRequ
 
 def _way(job: AbstractJob, needs: Iterable[AbstractJob]) -> JobList:
     """Return the cycle that `job` would close by waiting for `needs`, which wait for it."""
-    follower: dict[AbstractJob, AbstractJob] = {need: job for need in needs}
+    follower: dict[AbstractJob, AbstractJob] = dict.fromkeys(needs, job)
     waiting = list(follower)
     while waiting:
         here = waiting.pop()

@@ -14,6 +14,7 @@ import inspect
 import math
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .errors import (
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from .plan import Node
     from .sequence import Sequence
 
-    Jobs: TypeAlias = "AbstractJob | Sequence | None | Iterable[Jobs]"
+    Jobs: TypeAlias = "AbstractJob | Sequence | Iterable[Jobs] | None"
     """What `requires` and `after` accept: jobs, Sequences, None and nested collections of these."""
 
 NOLABEL = "NOLABEL"
@@ -44,9 +45,9 @@ NOLABEL = "NOLABEL"
 class AbstractJob:
     """What an engine runs; subclasses define ``async def corun(self)``.
 
-    A subclass may also define ``async def coshutdown(self)``, called once at the end of every run in
-    which the job was started; the presentation hooks `text_label`, `graph_label` and `details`; and
-    an attribute ``host`` (a str), which monitors show.
+    A subclass may also define ``async def coshutdown(self)``, called once at the end of every run
+    in which the job was started; the presentation hooks `text_label`, `graph_label` and `details`;
+    and an attribute ``host`` (a str), which monitors show.
 
     Args:
         label: how the job is called on screens and in messages.
@@ -383,7 +384,7 @@ class Job(AbstractJob):
     <Job `seven' finished -> 7 - [requires [three]]>
     """
 
-    __slots__ = ("_args", "_coshutdown", "_corun", "_takes_results", "_used")
+    __slots__ = ("_args", "_corun", "_coshutdown", "_takes_results", "_used")
 
     def __init__(
         self,
@@ -411,7 +412,7 @@ class Job(AbstractJob):
             raise _not_a_coroutine("coshutdown=", coshutdown)
         self._used = False
 
-    def _check_fresh(self, coroutine: Coroutine[Any, Any, Any], args: tuple[Any, ...]) -> None:
+    def _check_fresh(self, coroutine: CoroutineType[Any, Any, Any], args: tuple[Any, ...]) -> None:
         if args:
             raise NotACoroutine(
                 "arguments go with a function: "
@@ -478,7 +479,7 @@ def is_async_callable(thing: object) -> bool:
         thing = thing.func
     if inspect.iscoroutinefunction(thing):
         return True
-    call = None if inspect.isclass(thing) else getattr(type(thing), "__call__", None)  # noqa: B004
+    call = None if inspect.isclass(thing) else getattr(type(thing), "__call__", None)
     return inspect.iscoroutinefunction(call)
 
 
@@ -595,7 +596,7 @@ def _check_retry(job: AbstractJob, value: object) -> None:
     elif not (
         hasattr(value, "copy")
         and not inspect.isclass(value)
-        and inspect.iscoroutinefunction(getattr(type(value), "__call__", None))  # noqa: B004
+        and inspect.iscoroutinefunction(getattr(type(value), "__call__", None))
     ):
         raise _bad_option(
             job, "retry", value, "how many more attempts to make, or a tenacity.AsyncRetrying"

@@ -15,7 +15,7 @@ import signal
 import threading
 from collections.abc import Callable, Coroutine
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from .errors import NotACoroutine
 from .text import safe_repr
@@ -70,15 +70,18 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
             f"run() takes a coroutine, as run(main()), not {safe_repr(coroutine, 80)}", coroutine
         )
     own = _own_loop()
+    result: T
     try:
         if not _is_loop_running():
             with _Signals() as signals:
-                return _drive(own.get(), coroutine, signals)
-        # Called by our own loop, from a job say, it cannot be run again: the helper makes another.
-        return _drive_elsewhere(None if own.is_running() else own.get(), coroutine)
+                result = _drive(own.get(), coroutine, signals)
+        else:
+            # Our own loop may be what called us, from a job say: the helper then makes another.
+            result = _drive_elsewhere(None if own.is_running() else own.get(), coroutine)
     except LeaveNow:
         own.abandon()
         raise KeyboardInterrupt from None
+    return result
 
 
 class _OwnLoop:
@@ -195,7 +198,7 @@ class _Signals:
         self._cancel = cancel
         cancel()  # the signal may have come already
 
-    def __enter__(self) -> _Signals:
+    def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             for name in _SIGNALS:
                 signum = getattr(signal, name, None)

@@ -651,9 +651,7 @@ class Plan:
             return f"{name_of(node.job)} ended before it was ready"
         return f"{name_of(node.job)} {node.state}"
 
-    def _skip(
-        self, nodes: Iterable[Node], reason: str, now: float, out: list[Instruction]
-    ) -> None:
+    def _skip(self, nodes: Iterable[Node], reason: str, now: float, out: list[Instruction]) -> None:
         """Skip `nodes` and, in turn, all that require them."""
         todo = deque(nodes)
         while todo:
@@ -667,9 +665,7 @@ class Plan:
             following, node.followed_by = node.followed_by, None
             self._meet(following or (), out)
 
-    def _end(
-        self, node: Node, new: State, reason: str, now: float, out: list[Instruction]
-    ) -> None:
+    def _end(self, node: Node, new: State, reason: str, now: float, out: list[Instruction]) -> None:
         """`node` is over; count it."""
         job = node.job
         node.ended_at = now

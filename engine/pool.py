@@ -9,6 +9,10 @@ from .errors import BadOption
 from .text import safe_line, safe_repr
 
 
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
 class Pool:
     """At most `slots` of the jobs that are given this object run at once, in whichever engines.
 
@@ -29,7 +33,7 @@ class Pool:
     """
 
     def __init__(self, slots: int, label: str | None = None) -> None:
-        if isinstance(slots, bool) or not isinstance(slots, int) or slots < 1:
+        if not _is_count(slots):
             raise BadOption(
                 f"a pool needs a whole number of slots, at least 1, not {safe_repr(slots, 80)}",
                 "slots",

@@ -137,11 +137,10 @@ class Run:
         plans = [conductor.plan for conductor in self.conductors]
         if any(plan.is_busy or plan.waiting_for_ready() for plan in plans):
             return
-        for plan in plans:
-            for node in plan.nodes:
-                if node.inner is not None and node.state is State.RUNNING:
-                    if not node.inner.has_begun or node.inner.is_over:
-                        return
+        running = [n for plan in plans for n in plan.nodes if n.state is State.RUNNING]
+        inner = [node.inner for node in running if node.inner is not None]
+        if any(not plan.has_begun or plan.is_over for plan in inner):
+            return
         waiting = [node for plan in plans for node in plan.waiting_for_pool()]
         ours = set(plans)
         for node in waiting:
@@ -160,11 +159,11 @@ def _stuck(waiting: list[Node], plans: list[Plan]) -> Stuck:
         holders = names_of(h.job for h in pool.holders if isinstance(h, Node) and h.job)
         jobs = names_of(node.job for node in waiting if node.job.pool is pool)
         held.append(f"{jobs} wait for a slot of {pool!r}, held by {holders}")
-    jobs = [node.job for node in waiting] or [
+    concerned = [node.job for node in waiting] or [
         node.job for plan in plans for node in plan.nodes if not node.state.is_over
     ]
-    why = "; ".join(held) or f"{names_of(jobs)} can never start"
-    return Stuck(f"no progress is possible any more: {why}", jobs)
+    why = "; ".join(held) or f"{names_of(concerned)} can never start"
+    return Stuck(f"no progress is possible any more: {why}", concerned)
 
 
 class Conductor:
@@ -183,6 +182,18 @@ class Conductor:
         self._wake: asyncio.Future[None] | None = None
         self._bug: BaseException | None = None
         self._paused: dict[Node, asyncio.Future[None]] = {}
+        self._stopped: list[Node] = []
+        """Those that were just asked to stop, to be given the same grace."""
+        self._how: dict[Do, Callable[..., None]] = {
+            Do.STOP: self._stop,
+            Do.TELL: self._tell,
+            Do.READY: self._tell_ready,
+            Do.STOPPING: self._tell_stopping,
+            Do.DRAIN: self._drain,
+            Do.MORE: self._more,
+            Do.WAKE: _call,
+            Do.OVER: self._over,
+        }
         # The tasks of all jobs begin in this context, not in that of the job that released them.
         self._context = contextvars.copy_context()
         plan.performer = self
@@ -294,35 +305,28 @@ class Conductor:
     # -- instructions ------------------------------------------------------------------------
 
     def _perform(self, instructions: Iterable[Instruction]) -> None:
-        stopped: list[Node] = []
         for instruction in instructions:
             do = instruction[0]
             if do is _START:
                 self._start(instruction[1])
-            elif do is Do.TELL:
-                self._tell(*instruction[1:])
-            elif do is Do.STOP:
-                self._stop(instruction[1], instruction[2])
-                stopped.append(instruction[1])
-            elif do is Do.READY:
-                self.run.tell(JobReady, instruction[1].id)
-            elif do is Do.STOPPING:
-                if self.run.conductors[:1] == [self]:
-                    self.run.tell(RunStopping, instruction[1])
-            elif do is Do.DRAIN:
-                self._drain(_DRAIN_TURNS)
-            elif do is Do.MORE:
-                self.loop.call_soon(self._poked)
-            elif do is Do.WAKE:
-                instruction[1]()
             else:
-                self._over()
-        if stopped:
-            self._give_grace(stopped)
+                self._how[do](*instruction[1:])
+        if self._stopped:
+            self._give_grace()
         plan = self.plan
         if plan.alive == plan.passive and not plan.is_busy:
             # Not now: other instructions may be on their way.
             self.loop.call_soon(self._check_progress)
+
+    def _tell_ready(self, node: Node) -> None:
+        self.run.tell(JobReady, node.id)
+
+    def _tell_stopping(self, reason: StopReason) -> None:
+        if self.run.conductors[:1] == [self]:
+            self.run.tell(RunStopping, reason)
+
+    def _more(self) -> None:
+        self.loop.call_soon(self._poked)
 
     def _check_progress(self) -> None:
         if not self.plan.is_busy and self.run.stuck is None:
@@ -332,19 +336,12 @@ class Conductor:
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
 
-    def _tell(
-        self,
-        node: Node,
-        old: State,
-        new: State,
-        reason: str,
-        attempt: int,
-        retry_in: float | None,
-    ) -> None:
+    def _tell(self, node: Node, old: State, new: State, reason: str, *attempt: Any) -> None:
+        number, retry_in = attempt
         most = _attempts(node.job.retry)
-        self.run.tell(JobState, node.id, old, new, safe_line(reason), attempt, most, retry_in)
+        self.run.tell(JobState, node.id, old, new, safe_line(reason), number, most, retry_in)
 
-    def _drain(self, turns: int) -> None:
+    def _drain(self, turns: int = _DRAIN_TURNS) -> None:
         """Let the loop turn, so that a bus gets its last message out."""
         if turns:
             self.loop.call_soon(self._drain, turns - 1)
@@ -368,6 +365,7 @@ class Conductor:
 
     def _stop(self, node: Node, reason: str) -> None:
         handle: _Attempt = node.handle
+        self._stopped.append(node)
         self.run.tell(JobStopping, node.id, safe_line(reason))
         if not handle.has_begun:
             # A task that is cancelled before its first step never enters its coroutine.
@@ -381,19 +379,22 @@ class Conductor:
                 self._perform(node.inner.forgo(reason, self.loop.time()))
             self._settle(node, State.CANCELLED, reason)
 
-    def _give_grace(self, nodes: list[Node]) -> None:
-        """Abandon those of `nodes` that have not ended by themselves in time."""
+    def _give_grace(self) -> None:
+        """Abandon those just stopped that will not have ended by themselves in time."""
         bounds: dict[float, list[Node]] = {}
-        for node in nodes:
+        for node in self._stopped:
             bounds.setdefault(self.engine.grace_for(node.job), []).append(node)
-        for grace, those in bounds.items():
-            self._timers.append(self.loop.call_later(grace, self._abandon, those))
+        self._stopped.clear()
+        for grace, nodes in bounds.items():
+            self._timers.append(self.loop.call_later(grace, self._abandon, nodes))
 
     def _abandon(self, nodes: list[Node]) -> None:
         for node in nodes:
             if node.is_alive and node.stop is not None:
                 node.is_abandoned = True
-                reason = f"abandoned, it may still run: it swallowed its cancellation ({node.stop[1]})"
+                reason = (
+                    f"abandoned, it may still run: it swallowed its cancellation ({node.stop[1]})"
+                )
                 self.run.log(logging.WARNING, f"{name_of(node.job)} {reason}")
                 self._settle(node, State.CANCELLED, reason)
 
@@ -415,16 +416,20 @@ class Conductor:
                 result = await self._try(node)
         except LeaveNow:
             raise
-        except asyncio.CancelledError as error:
-            self._ended_cancelled(node, error)
         except BaseException as error:
-            self._ended_badly(node, error)
+            if node.state.is_over:  # it was abandoned: too late to be told but in the log
+                if isinstance(error, Exception):
+                    late = f"{name_of(job)}, abandoned, failed later: {safe_error(error)}"
+                    logger.warning("%s", late)
+            elif isinstance(error, asyncio.CancelledError):
+                self._ended_cancelled(node, error)
+            else:
+                self._ended_badly(node, error)
         else:
             if node.stop is not None:
                 self._settle(node, State.CANCELLED, node.stop[1])
             else:
-                if not node.state.is_over:
-                    node.result = result
+                node.result = result
                 self._settle(node, State.FINISHED, "")
 
     def _ended_cancelled(self, node: Node, error: asyncio.CancelledError) -> None:
@@ -444,18 +449,14 @@ class Conductor:
 
     def _ended_badly(self, node: Node, error: BaseException) -> None:
         _without_our_frame(error)
-        if not isinstance(error, Exception) and not node.state.is_over:
-            # KeyboardInterrupt, SystemExit and their like end the run and come out of it at last.
-            self.run.interruption = self.run.interruption or error
+        name = name_of(node.job)
         self._fail(node, error)
         if not isinstance(error, Exception):
-            self.run.conductors[0].stop(StopReason.CANCELLED, f"{name_of(node.job)} failed")
+            # KeyboardInterrupt, SystemExit and their like end the run and come out of it at last.
+            self.run.interruption = self.run.interruption or error
+            self.run.conductors[0].stop(StopReason.CRITICAL_FAILURE, f"{name} failed")
 
     def _fail(self, node: Node, error: BaseException) -> None:
-        if node.state.is_over:
-            text = f"{name_of(node.job)}, abandoned, failed later: {safe_error(error)}"
-            logger.warning("%s", text)
-            return
         node.exception = error
         level = logging.ERROR if node.job.critical else logging.WARNING
         self.run.log(level, f"{name_of(node.job)} failed: {safe_error(error)}")
@@ -560,6 +561,10 @@ class Conductor:
 
     def _due(self, node: Node) -> None:
         self._perform(self.plan.due(node))
+
+
+def _call(wake: Callable[[], None]) -> None:
+    wake()
 
 
 class _Attempt:

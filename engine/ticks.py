@@ -288,5 +288,9 @@ def _rich(kind: type[Tick], name: str, value: Any) -> Any:
 
 def _row(data: Mapping[str, Any]) -> JobRow:
     known = {field.name for field in fields(JobRow)}
-    values = {key: value for key, value in data.items() if key in known}
-    return JobRow(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in data.items()
+        if key in known
+    }
+    return JobRow(**values)

@@ -142,9 +142,8 @@ def _good_news(plan: Plan, duration: float) -> str:
     counts = Counter(node.state for node in plan.nodes if not node.job.forever)
     jobs = "job" if counts[State.FINISHED] == 1 else "jobs"
     news = [f"{counts[State.FINISHED]} {jobs} finished in {duration:.1f}s"]
-    for state in State.FAILED, State.CANCELLED, State.SKIPPED:
-        if counts[state]:
-            news.append(f"{counts[state]} {state}, not critical")
+    others = State.FAILED, State.CANCELLED, State.SKIPPED
+    news += [f"{counts[state]} {state}, not critical" for state in others if counts[state]]
     return ", ".join(news)
 
 
@@ -155,30 +154,45 @@ def _bad_news(
     error: Exception | None,
     shutdown_failures: Mapping[AbstractJob, BaseException],
 ) -> str:
+    """Return the first thing that explains it, from the outermost cause inwards."""
     if signal is not None:
         return f"interrupted by signal {signal}"
     if error is not None:
         return safe_error(error)
-    stopped = [node.job for node in plan.nodes if node.stop is not None]
     if plan.stopping is StopReason.TIMEOUT:
+        stopped = [node.job for node in plan.nodes if node.stop is not None]
         return f"{_timed_out(timeout)} ({names_of(stopped, 3)} still running)"
-    critical = [node for node in plan.nodes if node.job.critical]
-    failed = [node for node in critical if node.state is State.FAILED]
-    if failed:
-        first = failed[0]
-        assert first.exception is not None
-        more = f" (and {len(failed) - 1} more failed)" if len(failed) > 1 else ""
-        return f"{name_of(first.job)} failed: {safe_error(first.exception)}{more}"
+    return _worst_of(plan) or f"shutdown failed: {names_of(shutdown_failures, 3)}"
+
+
+def _worst_of(plan: Plan) -> str:
+    """Return what became of the job that explains most, if the jobs explain it."""
+    culprits = _culprits(plan)
     abandoned = [node.job for node in plan.nodes if node.is_abandoned]
-    if abandoned:
+    if abandoned and not (culprits and culprits[0].state is State.FAILED):
         return f"abandoned, may still run: {names_of(abandoned, 3)}"
-    for state in State.CANCELLED, State.SKIPPED:
-        nodes = [node for node in critical if node.state is state and not node.job.forever]
-        nodes = nodes or [node for node in critical if node.state is state and node.is_blamed]
-        if nodes:
-            more = f" (and {len(nodes) - 1} more)" if len(nodes) > 1 else ""
-            return f"{name_of(nodes[0].job)} {state}: {nodes[0].reason}{more}"
-    return f"shutdown failed: {names_of(shutdown_failures, 3)}"
+    return _first_of(culprits) if culprits else ""
+
+
+def _culprits(plan: Plan) -> list[Node]:
+    """Return the nodes that spoil the verdict: those that failed, then cancelled, then skipped."""
+    order = [State.FAILED, State.CANCELLED, State.SKIPPED]
+    found = [
+        node
+        for node in plan.nodes
+        if node.job.critical
+        and node.state in order
+        and (not node.job.forever or node.state is State.FAILED or node.is_blamed)
+    ]
+    return sorted(found, key=lambda node: order.index(node.state))
+
+
+def _first_of(culprits: list[Node]) -> str:
+    """Return what became of the first culprit, and how many more are in the same state."""
+    first = culprits[0]
+    count = sum(node.state is first.state for node in culprits)
+    more = f" (and {count - 1} more)" if count > 1 else ""
+    return f"{name_of(first.job)} {first.state}: {first.reason}{more}"
 
 
 def _timed_out(timeout: float | None) -> str:
