@@ -163,8 +163,10 @@ class Panes:
 
     def _why_line(self, line: JobLine, depth: int) -> Row:
         look, style = line.shown_look, self.style
-        percent = "" if line.percent is None or line.state.is_over else f" {line.percent:.0f}%"
-        text = f"{line.label}{percent}: {wording.status(self.model, line, self.now)}"
+        status = wording.status(self.model, line, self.now)
+        if line.look is states.RUNNING and line.percent is not None:
+            status = f"{line.percent:.0f}%  {status}".rstrip()
+        text = f"{line.label}: {status}"
         room = max(self.columns - 2 * depth - 2, 1)
         return [
             (look.attribute, f"{'  ' * depth}{style.glyph(look)} "),

@@ -114,7 +114,9 @@ class Story:
 
 def any_texts() -> st.SearchStrategy[str]:
     """Make texts of all kinds of characters, with a preference for the difficult ones."""
-    difficult = "\u0301\u200b\u200d\ufe0f\U0001f1eb\U0001f1f7\U0001f3fd👍世가가काﷺ\t\n\x1b\x7f\u202e▶é"
+    difficult = (
+        "\u0301\u200b\u200d\ufe0f\U0001f1eb\U0001f1f7\U0001f3fd👍世가가काﷺ\t\n\x1b\x7f\u202e▶é"
+    )
     return st.text(st.one_of(st.sampled_from(difficult), st.characters()), max_size=30)
 
 
@@ -134,9 +136,7 @@ def stories(draw: st.DrawFn, texts: st.SearchStrategy[str] | None = None) -> Sto
     return story
 
 
-def _draw_row(
-    draw: st.DrawFn, job: str, rows: list[JobRow], texts: st.SearchStrategy[str]
-) -> None:
+def _draw_row(draw: st.DrawFn, job: str, rows: list[JobRow], texts: st.SearchStrategy[str]) -> None:
     engine = job.rpartition(".")[0]
     siblings = [row.id for row in rows if row.id.rpartition(".")[0] == engine]
     before = st.lists(st.sampled_from(siblings), unique=True) if siblings else st.just([])

@@ -10,8 +10,8 @@ from hypothesis import given
 
 from engine.ticks import JobAdded, JobReady, JobState, JobStopping, Message, State, Tick
 from monitor import states
-from monitor.records import TAIL_LINES, Group
 from monitor.model import LINE_LENGTH, TAIL_LINES_FINISHED, Model
+from monitor.records import TAIL_LINES, Group
 
 from .stories import START, Story, row, stories
 

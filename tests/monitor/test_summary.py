@@ -1,0 +1,120 @@
+"""What stays on the terminal: the verdict, the failures, where the time went."""
+
+from __future__ import annotations
+
+from hypothesis import given
+
+from engine.ticks import JobReady, State
+from monitor.summary import FAILURES, LAST_LINES, critical_path, summary
+
+from .stories import Story, row, stories
+
+
+def names(story: Story) -> list[str]:
+    return [line.label for line in critical_path(story.model)]
+
+
+def test_the_summary_of_a_run_that_failed() -> None:
+    story = Story(
+        row("1", "gateway", host="gw.lab"),
+        row("2", "load", requires=("1",)),
+        row("3", "measure", requires=("2",)),
+        label="lab",
+    )
+    story.to(State.RUNNING, "1").later(5).move("1", State.FINISHED)
+    story.to(State.RUNNING, "2").output("2", "no space left on device").later(60)
+    story.move("2", State.FAILED, reason="rc=1").move("3", State.SKIPPED, reason="load failed")
+    story.end(ok=False, why="1 critical job failed: load")
+    assert summary(story.model, story.now) == [
+        "lab: FAILED after 1m05s  1/3 done  1 FAIL  1 skip: 1 critical job failed: load",
+        "✗ load  FAILED rc=1  (1m00s)",
+        "    | no space left on device",
+        "slowest        load 1m00s, gateway 5s",
+        "critical path  gateway 5s → load 1m00s  (1m05s of 1m05s)",
+    ]
+    assert summary(story.model, story.now, ascii_only=True, tails=False)[1:3] == [
+        "X load  FAILED rc=1  (1m00s)",
+        "slowest        load 1m00s, gateway 5s",
+    ]
+
+
+def test_the_summary_of_a_run_that_is_left_before_its_end() -> None:
+    story = Story(row("1"), row("2")).to(State.RUNNING, "1").later(7)
+    assert summary(story.model, story.now) == [
+        "demo: left after 7s, not over  0/2 done  1 run  1 wait"
+    ]
+
+
+def test_failures_are_bounded_in_number_and_length() -> None:
+    jobs = [row(str(number), host="h") for number in range(1, FAILURES + 6)]
+    story = Story(*jobs)
+    for job in jobs:
+        story.to(State.RUNNING, job.id).output(job.id, *map(str, range(30)))
+        story.move(job.id, State.FAILED, reason="rc=1")
+    lines = summary(story.end(ok=False).model, story.now)
+    assert lines[1] == "✗ job1 on h  FAILED rc=1  (0s)"
+    assert sum(line.startswith("✗") for line in lines) == FAILURES
+    assert sum(line.startswith("    |") for line in lines) == FAILURES * LAST_LINES
+    assert "... and 5 more failed: engine.debrief() names them all" in lines
+
+
+def test_the_critical_path_goes_by_what_was_waited_for_longest() -> None:
+    story = Story(
+        row("1", "quick"),
+        row("2", "slow"),
+        row("3", "last", requires=("1",), after=("2",)),
+        row("4", "other"),
+    )
+    story.to(State.RUNNING, "1", "2", "4").later(1).move("1", State.FINISHED)
+    story.move("4", State.FINISHED).later(9).move("2", State.FAILED)
+    story.to(State.RUNNING, "3").later(2).move("3", State.FINISHED)
+    assert names(story) == ["slow", "last"]
+
+
+def test_the_critical_path_goes_through_nested_engines() -> None:
+    story = Story(
+        row("1", "gate"),
+        row("2", "site", requires=("1",)),
+        row("2.1", "boot"),
+        row("2.2", "load", requires=("2.1",)),
+        row("3", "collect", requires=("2",)),
+    )
+    for job in ("1", "2.1", "2.2"):
+        story.to(State.RUNNING, *(["2"] if job == "2.1" else []), job).later(1)
+        story.move(job, State.FINISHED)
+    story.move("2", State.FINISHED).to(State.RUNNING, "3").later(1).move("3", State.FINISHED)
+    assert names(story) == ["gate", "boot", "load", "collect"]
+
+
+def test_the_critical_path_counts_until_a_forever_job_is_ready() -> None:
+    story = Story(row("1", "server", forever=True), row("2", "measure", requires=("1",)))
+    story.to(State.RUNNING, "1").later(3).tell(JobReady, job="1")
+    story.to(State.RUNNING, "2").later(1).move("2", State.FINISHED)
+    story.later(1).move("1", State.CANCELLED)
+    assert names(story) == ["server", "measure"]
+
+
+def test_a_long_critical_path_is_told_in_part() -> None:
+    jobs = [row("1")] + [row(str(n), requires=(str(n - 1),)) for n in range(2, 41)]
+    story = Story(*jobs)
+    for job in jobs:
+        story.to(State.RUNNING, job.id).later(1).move(job.id, State.FINISHED)
+    line = summary(story.end(ok=True).model, story.now)[-1]
+    assert "job6 1s → (28 more) → job35 1s" in line
+    assert line.endswith("(40s of 40s)")
+
+
+def test_a_run_without_jobs() -> None:
+    assert summary(Story().end(ok=True).model, 0.0) == ["demo: done in 0s  0/0 done"]
+
+
+@given(stories())
+def test_every_line_is_printable(story: Story) -> None:
+    assert all(line.isprintable() for line in summary(story.model, story.now))
+    assert all(line.isascii() for line in summary(story.model, story.now, ascii_only=True))
+
+
+@given(stories())
+def test_the_critical_path_goes_forward_and_names_no_job_twice(story: Story) -> None:
+    path = [line.id for line in critical_path(story.model)]
+    assert len(path) == len(set(path))
