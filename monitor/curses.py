@@ -1,0 +1,187 @@
+"""Engines that show themselves: `EngineCurses`, and `attach` to show the run of any other."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, TypeAlias, cast
+
+from engine import AbstractJob, BadOption, Engine, Sequence, Tick, watch
+from engine.text import safe_repr
+
+from .display import Display, Face
+from .lines import Json, Plain
+from .stage import Stage
+from .terminal import Terminal, is_capable
+
+_LOG = logging.getLogger(__name__)
+
+Ui: TypeAlias = Literal["auto", "curses", "plain", "json", "none"]
+
+UIS: tuple[Ui, ...] = ("auto", "curses", "plain", "json", "none")
+"""The ways to show a run."""
+
+ASCII_VARIABLE = "ORCHESTRION_ASCII"
+"""Set to anything but 0, it has only ASCII characters drawn."""
+
+
+class EngineCurses(Engine):
+    """An Engine whose `orchestrate` shows the run while it runs.
+
+    On a terminal it takes the whole screen, with a line for each job; elsewhere it prints a line
+    for each change of state.  Only the outermost `orchestrate` shows: `corun()` and engines inside
+    this one draw nothing.
+
+    Args:
+        jobs: those of :class:`engine.Engine`.
+        ui: ``"auto"`` is ``"curses"`` (the screen) on a terminal that can show it and whose
+            foreground we are, else ``"plain"`` (lines); ``"json"`` prints each event as a line of
+            JSON; ``"none"`` shows nothing.
+        ascii: draw with ASCII characters only; None asks the encoding of stdout.
+        options: those of :class:`engine.Engine`.
+
+    Raises:
+        BadOption: `ui` is none of these.
+
+    >>> from engine import Job
+    >>> async def load(): pass
+    >>> engine = EngineCurses(Job(load, label="load"), ui="none")
+    >>> engine.orchestrate()
+    True
+    """
+
+    def __init__(
+        self,
+        *jobs: AbstractJob | Sequence,
+        ui: Ui = "auto",
+        ascii: bool | None = None,  # noqa: A002 - the word that users know
+        **options: Any,
+    ) -> None:
+        super().__init__(*jobs, **options)
+        _check(ui)
+        self.ui = ui
+        self.ascii = ascii
+        self._display: Display | None = None
+
+    def orchestrate(self, timeout: float | None = None) -> bool:
+        """Run, shut down and tell, as :meth:`engine.Engine.orchestrate`, and show it meanwhile."""
+        with _shown(self, self.ui, self.ascii) as display:
+            self._display = display
+            return super().orchestrate(timeout)
+
+    def tick(self, event: Tick) -> None:
+        """Show an event, and put it on the message queue as any engine does."""
+        if self._display is not None:
+            self._display.put_nowait(event)
+        super().tick(event)
+
+
+@contextmanager
+def attach(
+    engine: Engine,
+    *,
+    ui: Ui = "auto",
+    ascii: bool | None = None,  # noqa: A002 - the word that users know
+) -> Iterator[None]:
+    """Show the next run of an engine of any kind, `corun()` too.
+
+    Args:
+        engine: the outermost one of the run.
+        ui: as for :class:`EngineCurses`.
+        ascii: likewise.
+
+    Raises:
+        BadOption: `ui` is not one of those.
+
+    >>> from engine import Job
+    >>> async def load(): pass
+    >>> engine = Engine(Job(load, label="load"))
+    >>> with attach(engine, ui="none"):
+    ...     engine.orchestrate()
+    True
+    """
+    _check(ui)
+    with (
+        _shown(engine, ui, ascii) as display,
+        watch(lambda started: display if started is engine else None),
+    ):
+        yield
+
+
+class _Controls:
+    """What keys may do to a run."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._by_signal = threading.current_thread() is threading.main_thread()
+
+    def cancel_job(self, job: str) -> None:
+        """Cancel the job of this id: its places in the nested engines, counted from 1."""
+        *engines, last = (int(number) - 1 for number in job.split("."))
+        engine = self._engine
+        for place in engines:
+            engine = cast("Engine", engine.jobs[place])
+        engine.jobs[last].cancel()
+
+    def stop_run(self) -> None:
+        """Do what Ctrl-C does; in another thread than the main one that cancels the run."""
+        if self._by_signal:
+            os.kill(os.getpid(), signal.SIGINT)
+        else:
+            self._engine.cancel()
+
+
+_showing = threading.Lock()
+"""Held while a run is shown: runs that begin meanwhile, inside it or beside it, are not."""
+
+
+@contextmanager
+def _shown(engine: Engine, ui: Ui, ascii_only: bool | None) -> Iterator[Display | None]:
+    """Give the display for the run that is about to begin, or None if it shows nothing."""
+    if ui == "none" or not _showing.acquire(blocking=False):
+        yield None
+        return
+    try:
+        display = Display(_face(engine, ui, ascii_only))
+        try:
+            yield display
+        finally:
+            display.close()
+    finally:
+        _showing.release()
+
+
+def _face(engine: Engine, ui: Ui, ascii_only: bool | None) -> Face:
+    if ui == "json":
+        return Json()
+    if ascii_only is None:
+        ascii_only = _is_ascii_wanted()
+    if ui in {"auto", "curses"} and is_capable():
+        try:
+            return Stage(Terminal(), _Controls(engine), ascii_only=ascii_only)
+        except OSError as error:
+            _LOG.warning("no screen, plain lines instead: %s", error)
+    elif ui == "curses":
+        _LOG.warning("no screen, plain lines instead: stdin and stdout are not a terminal in front")
+    return Plain(ascii_only=ascii_only)
+
+
+def _is_ascii_wanted() -> bool:
+    if os.environ.get(ASCII_VARIABLE, "0") not in {"", "0"}:
+        return True
+    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+    try:
+        "\u2714\u2500\u25b6".encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return True
+    return False
+
+
+def _check(ui: object) -> None:
+    if ui not in UIS:
+        raise BadOption(f"ui is one of {', '.join(UIS)}, not {safe_repr(ui, 40)}", "ui", ui)

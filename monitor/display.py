@@ -1,0 +1,142 @@
+"""A run on show: a thread that takes what the run tells and has a face show it.
+
+The engine's loop only puts events into a queue; everything else happens in this thread, so a run
+is drawn even while one of its jobs blocks the loop, and is not slowed when drawing is slow.  What
+goes wrong in here is told and never reaches the run.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Protocol
+
+from engine.ticks import RunEnded, RunStarted, Tick
+
+from .queue import CoalescingQueue
+from .wake import Wake
+from .writer import block_signals
+
+_LOG = logging.getLogger(__name__)
+
+PERIOD = 0.1
+"""Seconds between two looks at the queue."""
+
+CLOSING = 0.3
+"""Seconds that the thread is given at the end to give back the terminal."""
+
+CATCHING_UP = 10.0
+"""Seconds that it is then given to take in the rest of a run that has ended."""
+
+
+class Face(Protocol):
+    """One way to show a run.
+
+    `begin` and `end` are called by the thread that runs the run, as is `rescue`; all the rest by
+    the thread of the display.
+    """
+
+    def begin(self, wake: Wake) -> None:
+        """Begin: the run has just started."""
+
+    def wait(self, timeout: float) -> None:
+        """Wait for `wake`, or for what else concerns the face, at most `timeout` seconds."""
+
+    @property
+    def busy(self) -> bool:
+        """It can show no more just now: what happens is to wait, and be thinned, in the queue."""
+
+    def apply(self, event: Tick) -> None:
+        """Take one event of the run."""
+
+    def refresh(self) -> None:
+        """Show what there is to show now; called after each batch of events, empty ones too."""
+
+    def fail(self, error: Exception) -> None:
+        """Go on in a simpler way, as one of these methods has failed; may raise if it is simple."""
+
+    def close(self) -> None:
+        """Give back the terminal."""
+
+    def rescue(self) -> None:
+        """Give it back at once, as the thread does not get to it."""
+
+    def end(self) -> None:
+        """Say the last."""
+
+
+class Display:
+    """Shows one run, from its RunStarted until `close`; a reader for ticks.
+
+    Args:
+        face: how.
+    """
+
+    def __init__(self, face: Face) -> None:
+        self._face = face
+        self._queue = CoalescingQueue()
+        self._wake = Wake()
+        self._given_back = threading.Event()
+        self._closing = self._dead = self._ended = False
+        self._thread: threading.Thread | None = None
+
+    def put_nowait(self, event: Tick) -> None:
+        """Take an event of the run; returns at once."""
+        if self._dead or self._closing:
+            return
+        self._queue.put_nowait(event)
+        self._ended = isinstance(event, RunEnded)
+        if self._thread is None and isinstance(event, RunStarted):
+            self._face.begin(self._wake)
+            self._thread = threading.Thread(target=self._run, name="monitor", daemon=True)
+            self._thread.start()
+
+    def close(self) -> None:
+        """Give back the terminal, say the last; then do nothing more."""
+        if self._closing:
+            return
+        self._closing = True
+        if self._thread is None:
+            self._wake.close()
+            return
+        try:
+            self._wake.set()
+            self._given_back.wait(CLOSING)
+        finally:
+            # Also if a KeyboardInterrupt cut the waiting short.
+            if not self._given_back.is_set():
+                self._face.rescue()
+            self._say_the_last(self._thread)
+
+    def _say_the_last(self, thread: threading.Thread) -> None:
+        thread.join(CATCHING_UP if self._ended else CLOSING)
+        if not thread.is_alive():
+            self._face.end()
+            self._wake.close()
+
+    def _run(self) -> None:
+        block_signals()
+        try:
+            while not self._closing:
+                try:
+                    self._turn()
+                except Exception as error:
+                    self._face.fail(error)
+        except Exception:
+            # Not even the simpler way works; the run is told, and nothing is shown any more.
+            _LOG.exception("the monitor has failed, the run goes on without it")
+            self._dead = True
+        finally:
+            self._face.close()
+            self._given_back.set()
+        self._take()
+
+    def _turn(self) -> None:
+        self._face.wait(PERIOD)
+        if not self._face.busy:
+            self._take()
+        self._face.refresh()
+
+    def _take(self) -> None:
+        for event in self._queue.take():
+            self._face.apply(event)

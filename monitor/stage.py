@@ -1,0 +1,300 @@
+"""The run on the screen of a terminal: keys, frames, and every way off the screen and back.
+
+A stage is in one of four places:
+
+======  =============================================  =====================================
+place   what is seen                                   left
+======  =============================================  =====================================
+SCREEN  the alternate screen; prints are held back     by S, q, Ctrl-Z, when an error happens
+STREAM  plain lines, and keys are read                 by S, q, Ctrl-Z
+BEHIND  plain lines, as another program is in front    once we are in front again
+GONE    plain lines, and the terminal is given back    never
+======  =============================================  =====================================
+
+Ten times a second it asks whether it is in front and how big the terminal is, so that it needs no
+handlers for SIGCONT and SIGWINCH, which only the main thread can have.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Callable
+from enum import Enum
+from typing import Protocol
+
+from engine.ticks import JobOutput, JobProgress, Tick
+
+from . import keys
+from .layout import compose
+from .model import Model
+from .plain import PlainPrinter
+from .rows import Row
+from .screen import Page, Screen
+from .summary import summary
+from .takeover import Takeover
+from .terminal import Terminal
+from .view import View
+from .wake import Wake
+from .writer import Writer
+
+_LOG = logging.getLogger(__name__)
+
+MISSED = 1000
+"""How many events are kept for the plain lines that are printed when the screen is left."""
+
+SHARE = 0.2
+"""The part of the time that drawing may take: frames that take long come less often."""
+
+LATE = 2.0
+"""After so many seconds without a turn we were stopped, and others may have used the terminal."""
+
+STOPPED = 0.3
+"""Seconds after which a much shorter sleep must have been one in which the program was stopped."""
+
+LEAVING = 0.2
+"""Seconds that the terminal is given to take in what is written before its settings change."""
+
+
+class Controls(Protocol):
+    """How a key reaches the run; safe in any thread."""
+
+    def cancel_job(self, job: str) -> None:
+        """Cancel the job of this id."""
+
+    def stop_run(self) -> None:
+        """Stop the run, as Ctrl-C does."""
+
+
+class Place(Enum):
+    """Where a stage is."""
+
+    SCREEN = "screen"
+    STREAM = "stream"
+    BEHIND = "behind"
+    GONE = "gone"
+
+
+_WITH_KEYS = frozenset({Place.SCREEN, Place.STREAM})
+_IN_STREAM = frozenset({"q", "ctrl z", "ctrl \\"})
+
+
+class Stage:
+    """The face of a run on a terminal.
+
+    Args:
+        terminal: where.
+        controls: of the run.
+        ascii_only: use no character above 127.
+    """
+
+    def __init__(self, terminal: Terminal, controls: Controls, *, ascii_only: bool) -> None:
+        self.model = Model()
+        self.view = View(ascii_only=ascii_only)
+        self._terminal = terminal
+        self._controls = controls
+        self._takeover = Takeover()
+        self._place = Place.BEHIND
+        self._lines: list[str] = []
+        self._printer = PlainPrinter(self._lines.append, self.model, ascii_only=ascii_only)
+        self._missed: deque[Tick] = deque(maxlen=MISSED)
+        self._page = Page(self._compose, self._press)
+        self._yes: Callable[[], None] | None = None
+        self._draw_at = 0.0
+        self._turn_at = time.monotonic()
+
+    # -- what the display calls ---------------------------------------------------------------
+
+    def begin(self, wake: Wake) -> None:
+        """Hold prints back, and begin to write to the terminal."""
+        self._wake = wake
+        self._writer = Writer(self._terminal.target())
+        self._screen = Screen(self._writer.write)
+        self._takeover.start()
+        self._takeover.hold()
+
+    def wait(self, timeout: float) -> None:
+        """Wait for keys, and do what they say."""
+        if self._place not in _WITH_KEYS:
+            self._wake.wait(timeout)
+            return
+        ready = self._wake.wait(timeout, self._terminal.keys)
+        try:
+            typed = self._terminal.read() if ready else b""
+        except EOFError:
+            self._go(Place.GONE)
+            return
+        for key in self._screen.keys(typed) if typed else self._screen.rest():
+            self._page.keypress(self._terminal.size(), key)
+
+    @property
+    def busy(self) -> bool:
+        """Lines wait for the terminal; frames do not, they are left out."""
+        return self._place is not Place.SCREEN and not self._writer.idle
+
+    def apply(self, event: Tick) -> None:
+        """Take an event."""
+        self.model.apply(event)
+        if not isinstance(event, JobOutput | JobProgress):
+            self._missed.append(event)
+
+    def refresh(self) -> None:
+        """Draw a frame, if it is time to, or tell what there is to tell in lines."""
+        now = time.monotonic()
+        if now - self._turn_at > LATE and self._place in _WITH_KEYS:
+            self._go(Place.BEHIND)
+        self._turn_at = now
+        if self._place is Place.BEHIND:
+            if self._terminal.in_front():
+                self._go(Place.SCREEN)
+        elif self._place is not Place.GONE and not self._terminal.in_front():
+            self._go(Place.BEHIND)
+        if self._place is Place.SCREEN:
+            self._draw(now)
+        else:
+            self._tell(now)
+
+    def fail(self, error: Exception) -> None:
+        """Leave the screen for good: the run goes on in plain lines."""
+        if self._place is Place.GONE:
+            raise error
+        _LOG.warning("the screen has failed, the run goes on in plain lines", exc_info=error)
+        self._go(Place.GONE)
+
+    def close(self) -> None:
+        """Give back the terminal."""
+        self._drawn = self._place is Place.SCREEN
+        self._go(Place.GONE)
+
+    def rescue(self) -> None:
+        """Give it back past a writer that is stuck."""
+        self._writer.discard()
+        self._terminal.rescue()
+
+    def end(self) -> None:
+        """Replay the prints that were held back, and leave a summary behind."""
+        self._takeover.stop()
+        now = time.monotonic()
+        if self._drawn:
+            lines = summary(self.model, now, ascii_only=self.view.ascii_only)
+            ended = self.model.run.ended is not None
+            self._writer.write("".join(f"{line}\n" for line in (lines if ended else lines[:1])))
+        else:
+            self._tell(now)
+        self._writer.close()
+        self._terminal.close()
+
+    # -- what keys do -------------------------------------------------------------------------
+
+    def ask(self, question: str, yes: Callable[[], None]) -> None:
+        """Ask something, and do `yes` if the next key is y."""
+        self.view.question, self._yes = question, yes
+
+    def cancel_job(self, job: str) -> None:
+        """Cancel the job of this id."""
+        self._controls.cancel_job(job)
+
+    def stop_run(self) -> None:
+        """Stop the run, as Ctrl-C does."""
+        self._controls.stop_run()
+
+    def redraw(self) -> None:
+        """Draw the screen anew."""
+        self._screen.redraw()
+
+    def stream(self) -> None:
+        """Leave the screen for plain lines until the key is pressed again."""
+        self._go(Place.STREAM)
+
+    def leave(self) -> None:
+        """Leave the screen for good."""
+        self._go(Place.GONE)
+
+    def suspend(self) -> None:
+        """Give the terminal back, and stop the program until the shell continues it."""
+        self._go(Place.BEHIND)
+        stop_group()
+
+    def quit(self) -> None:
+        """Give the terminal back, and send SIGQUIT, as the key does elsewhere."""
+        self._go(Place.BEHIND)
+        os.killpg(os.getpgrp(), signal.SIGQUIT)
+
+    def _press(self, key: str) -> bool:
+        self._draw_at = 0.0  # what a key does is seen at once
+        if self._place is Place.STREAM:
+            if key == "S":
+                self._go(Place.SCREEN)
+                return True
+            return key in _IN_STREAM and keys.press(self, key)
+        if self.view.question:
+            yes, self._yes, self.view.question = self._yes, None, ""
+            if key == "y" and yes is not None:
+                yes()
+            return True
+        return keys.press(self, key)
+
+    # -- what is shown ------------------------------------------------------------------------
+
+    def _compose(self, columns: int, rows: int) -> list[Row]:
+        now, wall = time.monotonic(), time.time()
+        return compose(self.model, self.view, columns, rows, now=now, wall=wall)
+
+    def _draw(self, now: float) -> None:
+        """Draw a frame unless the last is not out yet; one that took long puts off the next."""
+        if now < self._draw_at or not self._writer.idle:
+            return
+        self._screen.draw(self._page, self._terminal.size())
+        self._draw_at = now + (time.monotonic() - now) / SHARE
+
+    def _tell(self, now: float) -> None:
+        """Tell in lines what was missed, and what has happened since."""
+        while self._missed:
+            self._printer.apply(self._missed.popleft())
+        self._printer.beat(now)
+        self._writer.write("".join(self._lines))
+        self._lines.clear()
+
+    # -- going from place to place ------------------------------------------------------------
+
+    def _go(self, place: Place) -> None:
+        """Leave the place where we are for another one."""
+        before, self._place = self._place, place
+        if place is before:
+            return
+        try:
+            if before is Place.SCREEN:
+                self._leave_screen()
+            if place in _WITH_KEYS and before not in _WITH_KEYS:
+                self._terminal.take()
+            if place not in _WITH_KEYS:
+                self._terminal.give_back()
+            if place is Place.SCREEN:
+                self._takeover.hold()
+                self._screen.enter()
+                self._draw_at = 0.0
+        except OSError:  # the terminal hung up
+            self._place = Place.GONE
+
+    def _leave_screen(self) -> None:
+        self._screen.leave()
+        # The settings of the terminal hold for what it has taken in, not for what was written.
+        self._writer.wait(LEAVING)
+        self._takeover.release()
+
+
+def stop_group() -> None:
+    """Stop this process group, as Ctrl-Z does; return once it is continued.
+
+    The signal is handled by the kernel when the main thread next runs, which may be after `killpg`
+    has returned: until then nobody must go on.
+    """
+    os.killpg(os.getpgrp(), signal.SIGTSTP)
+    for _ in range(20):
+        before = time.monotonic()
+        time.sleep(STOPPED / 6)
+        if time.monotonic() - before > STOPPED:
+            return

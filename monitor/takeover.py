@@ -1,0 +1,269 @@
+"""stdout and stderr while a display has the terminal: prints are told to the run, and kept.
+
+Two things happen to what is printed while the screen is up.  Line by line it is told to the run, so
+that it is seen beside the job that printed it; there it is made safe like all foreign text.  And it
+is kept as it is, to be replayed to the stream it was meant for once the screen is gone: in order,
+and once.
+
+What a child process writes to the descriptors, and what is written to a stream that was taken from
+`sys` before the run, passes this by.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import re
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from contextvars import ContextVar
+from enum import Enum
+from typing import Any, TextIO
+from weakref import WeakKeyDictionary
+
+from engine import output
+from engine.current import current
+
+SPOOL = 1_000_000
+"""Bytes of prints that are kept in memory; more goes to a temporary file."""
+
+_LONG = 65536
+"""Characters without a line break that are told as a line all the same."""
+
+_BREAK = re.compile(r"[\r\n]")
+_NAMES = ("stdout", "stderr")
+
+_telling: ContextVar[bool] = ContextVar("telling", default=False)
+"""Set while a line is told, so that what this makes somebody print is not told in its turn."""
+
+
+class Way(Enum):
+    """What is done with what is printed, beside telling it to the run."""
+
+    THROUGH = "through"  # write it, as if nobody were in between
+    HOLD = "hold"  # keep it for later
+    ASIDE = "aside"  # keep stdout clean: what is not told as a job's output goes to stderr
+
+
+class Takeover:
+    """What is between the program and its stdout and stderr while a run is shown.
+
+    Between `start` and `stop` each line that is printed inside a job is told as its output.  What
+    else happens to it changes with `hold`, `release` and `put_aside`; at first it passes.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._way = Way.THROUGH
+        self._spool = Spool()
+        self._streams: dict[str, tuple[TextIO, TextIO]] = {}
+
+    def start(self) -> None:
+        """Put ourselves in the place of stdout and stderr, for logging handlers too."""
+        for name in _NAMES:
+            before = getattr(sys, name)
+            if before is not None:
+                ours = _proxy(before, _Sink(self, name, before))
+                self._streams[name] = before, ours
+                setattr(sys, name, ours)
+                _redirect_logging(before, ours)
+
+    def stop(self) -> None:
+        """Give stdout and stderr back, and replay what was kept.
+
+        Whoever still holds one of our streams can go on writing to it.
+        """
+        for name, (before, ours) in self._streams.items():
+            # Whoever put something else there in the meantime wants it there.
+            if getattr(sys, name) is ours:
+                setattr(sys, name, before)
+            _redirect_logging(ours, before)
+        self.release()
+
+    def hold(self) -> None:
+        """Keep what is printed from now on."""
+        with self._lock:
+            self._way = Way.HOLD
+
+    def put_aside(self) -> None:
+        """Keep stdout for somebody else from now on."""
+        with self._lock:
+            self._way = Way.ASIDE
+
+    def release(self, write: Callable[[str, bytes], None] | None = None) -> None:
+        """Replay what was kept, and let pass what is printed from now on.
+
+        Args:
+            write: takes the name of a stream and what was printed to it; None writes it there.
+        """
+        while True:
+            with self._lock:
+                spool, self._spool = self._spool, Spool()
+                if not spool:
+                    self._way = Way.THROUGH
+                    return
+            # What is printed meanwhile has to come after it, so it is still kept.
+            for name, data in spool.taken():
+                (write or self._replay)(name, data)
+
+    def printed(self, name: str, data: bytes) -> None:
+        """Take what was printed to the stream of this name."""
+        with self._lock:
+            way = self._way
+            if way is Way.HOLD:
+                self._spool.append(name, data)
+        if way is Way.THROUGH or (way is Way.ASIDE and name == "stderr"):
+            self._pass(name, data)
+        elif way is Way.ASIDE and current.get() is None:
+            self._pass("stderr", data)
+
+    def _replay(self, name: str, data: bytes) -> None:
+        with suppress(OSError):  # nobody reads it any more
+            self._pass(name, data)
+
+    def _pass(self, name: str, data: bytes) -> None:
+        if name in self._streams:
+            with suppress(ValueError):  # its owner closed it
+                _write(self._streams[name][0], data)
+
+
+class Spool:
+    """Pieces of output and the streams they are for, in order; in a file once they are many.
+
+    >>> spool = Spool()
+    >>> for name, data in ("stdout", b"one "), ("stdout", b"two"), ("stderr", b"!"):
+    ...     spool.append(name, data)
+    >>> list(spool.taken())
+    [('stdout', b'one two'), ('stderr', b'!')]
+    """
+
+    _PIECE = 65536
+
+    def __init__(self, size: int = SPOOL) -> None:
+        self._file = tempfile.SpooledTemporaryFile(max_size=size)
+        self._runs: list[tuple[str, int]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._runs)
+
+    def append(self, name: str, data: bytes) -> None:
+        """Add what was written to a stream."""
+        if not data:
+            return
+        self._file.write(data)
+        if self._runs and self._runs[-1][0] == name:
+            self._runs[-1] = name, self._runs[-1][1] + len(data)
+        else:
+            self._runs.append((name, len(data)))
+
+    def taken(self) -> Iterator[tuple[str, bytes]]:
+        """Give all there is, in pieces of bounded size; then the spool is used up."""
+        with self._file as file:
+            file.seek(0)
+            for name, length in self._runs:
+                left = length
+                while left:
+                    data = file.read(min(left, self._PIECE))
+                    left -= len(data)
+                    yield name, data
+
+
+class _Sink(io.BufferedIOBase):
+    """The bytes under one of our streams: they go to the takeover, and line by line to the run."""
+
+    def __init__(self, takeover: Takeover, name: str, stream: TextIO) -> None:
+        self._takeover = takeover
+        self._stream = stream
+        self._stream_name = name
+        self._begun: WeakKeyDictionary[object, str] = WeakKeyDictionary()
+        self.name = getattr(stream, "name", f"<{name}>")
+        self.mode = "wb"
+
+    def writable(self) -> bool:
+        return True
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    def flush(self) -> None:
+        with suppress(ValueError):  # its owner closed it
+            self._stream.flush()
+
+    def write(self, data: Any) -> int:
+        data = bytes(data)
+        self._takeover.printed(self._stream_name, data)
+        for line in self._lines(data.decode(_encoding(self._stream), "replace")):
+            _tell(line, self._stream_name)
+        return len(data)
+
+    def _lines(self, text: str) -> list[str]:
+        """Return the lines that `text` completes; of each task and thread what is begun is kept."""
+        whose = _task_or_thread()
+        *lines, rest = _BREAK.split(self._begun.pop(whose, "") + text)
+        if len(rest) > _LONG:
+            lines.append(rest)
+        elif rest:
+            self._begun[whose] = rest
+        return [line for line in lines if line]
+
+
+def _tell(line: str, stream: str) -> None:
+    """Tell a line as output of the job that printed it, if one did."""
+    if not _telling.get():
+        token = _telling.set(True)
+        try:
+            output(line, stream)
+        finally:
+            _telling.reset(token)
+
+
+def _task_or_thread() -> object:
+    try:
+        return asyncio.current_task() or threading.current_thread()
+    except RuntimeError:
+        return threading.current_thread()
+
+
+def _proxy(stream: TextIO, sink: _Sink) -> TextIO:
+    """Return a text stream over `sink` that encodes as `stream` does, and refuses what it would."""
+    return io.TextIOWrapper(
+        sink,
+        encoding=_encoding(stream),
+        errors=getattr(stream, "errors", None) or "replace",
+        newline="\n",
+        write_through=True,
+    )
+
+
+def _encoding(stream: TextIO) -> str:
+    return getattr(stream, "encoding", None) or "utf-8"
+
+
+def _write(stream: TextIO, data: bytes) -> None:
+    """Write bytes to a text stream, and have them seen."""
+    buffer = getattr(stream, "buffer", None)
+    if buffer is None:
+        stream.write(data.decode(_encoding(stream), "replace"))
+    else:
+        stream.flush()
+        buffer.write(data)
+    stream.flush()
+
+
+def _redirect_logging(before: TextIO, after: TextIO) -> None:
+    """Have the handlers that log to one stream log to another."""
+    for handler in _logging_handlers():
+        if isinstance(handler, logging.StreamHandler) and handler.stream is before:
+            handler.setStream(after)
+
+
+def _logging_handlers() -> Iterator[logging.Handler]:
+    loggers = [logging.getLogger(), *map(logging.getLogger, list(logging.root.manager.loggerDict))]
+    return (handler for logger in loggers for handler in logger.handlers)

@@ -1,0 +1,173 @@
+"""The terminal: whether there is one, its settings while a screen is up, and giving it back.
+
+A terminal is shared: with the shell that started us, and with every process of our group.  So it is
+opened anew, by name, because the mode of a descriptor (blocking or not) is shared with all who
+inherited it; it is touched only while we are its foreground group, because anything else stops the
+whole program (SIGTTOU) or disturbs whoever is in front; and its settings are put back by whichever
+way the program leaves, the interpreter's own exit included.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import termios
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, TextIO
+
+from .writer import Descriptor, signals_blocked
+
+LEAVE = "\x1b[0m\x0f\x1b[?1049l\x1b[?25h"
+"""Colours off, plain characters, the main screen, a cursor: for when nobody else can say it."""
+
+_IFLAG, _LFLAG, _CC = 0, 3, 6
+
+
+def is_capable() -> bool:
+    """Whether stdin and stdout are a terminal that can show a screen, and it is ours to use now."""
+    if os.environ.get("TERM", "dumb") in {"", "dumb"}:
+        return False
+    return _is_tty(sys.stdin) and _is_tty(sys.stdout) and _in_front(sys.stdin.fileno())
+
+
+class Terminal:
+    """The terminal of this program, opened anew for reading keys and for writing frames.
+
+    Raises:
+        OSError: there is none.
+    """
+
+    def __init__(self) -> None:
+        self.keys = _reopen(sys.stdin.fileno(), os.O_RDONLY)
+        """Descriptor to read keys from; never blocks."""
+        try:
+            self._out = _reopen(sys.stdout.fileno(), os.O_WRONLY)
+        except OSError:
+            os.close(self.keys)
+            raise
+        self.encoding = sys.stdout.encoding or "utf-8"
+        self._settings: list[Any] | None = None
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+
+    def target(self) -> Descriptor:
+        """Return where a writer writes its frames."""
+        return Descriptor(os.dup(self._out), self.encoding)
+
+    def in_front(self) -> bool:
+        """Whether we are the terminal's foreground process group: only then it may be touched."""
+        return _in_front(self.keys)
+
+    def size(self) -> tuple[int, int]:
+        """Return its columns and rows, as they are now; 80x24 where it does not know."""
+        with suppress(OSError):
+            columns, rows = os.get_terminal_size(self._out)
+            if columns > 0 and rows > 0:
+                return columns, rows
+        return 80, 24
+
+    def read(self) -> bytes:
+        """Return the bytes typed so far, none if there are none.
+
+        Raises:
+            EOFError: the terminal hung up.
+        """
+        try:
+            typed = os.read(self.keys, 4096)
+        except BlockingIOError:
+            return b""
+        except OSError as error:
+            raise EOFError("the terminal hung up") from error
+        if not typed:
+            raise EOFError("the terminal hung up")
+        return typed
+
+    def take(self) -> None:
+        r"""Have keys come one by one and unechoed, and Ctrl-S mean nothing.
+
+        Ctrl-C stays the signal it is.  Ctrl-Z and Ctrl-\ come as keys: the terminal has to be given
+        back before anything stops, and a signal would stop the rest of our group, and bring the
+        shell back, before that is done.
+
+        Raises:
+            OSError: the terminal is gone.
+        """
+        with self._lock, _as_os_error():
+            settings = termios.tcgetattr(self.keys)
+            if self._settings is None:
+                self._settings = settings
+                atexit.register(self.rescue)
+            termios.tcsetattr(self.keys, termios.TCSANOW, self._key_by_key(settings))
+
+    def give_back(self) -> None:
+        """Put its settings back as they were before `take`; do nothing if they are."""
+        atexit.unregister(self.rescue)
+        with self._lock:
+            settings, self._settings = self._settings, None
+            if settings is None or os.getpid() != self._pid or not self.in_front():
+                return
+            with suppress(OSError), _as_os_error(), signals_blocked():
+                # Keys typed for a screen that is gone are not meant for the shell.
+                termios.tcflush(self.keys, termios.TCIFLUSH)
+                termios.tcsetattr(self.keys, termios.TCSANOW, settings)
+
+    def rescue(self) -> None:
+        """Leave the screen and give the terminal back at once, past a writer that is stuck."""
+        if self._settings is None or os.getpid() != self._pid:
+            return
+        with suppress(OSError), _as_os_error(), signals_blocked():
+            termios.tcflush(self._out, termios.TCOFLUSH)
+            os.write(self._out, LEAVE.encode())
+        self.give_back()
+
+    def close(self) -> None:
+        """Close its descriptors."""
+        os.close(self.keys)
+        os.close(self._out)
+
+    def _key_by_key(self, settings: list[Any]) -> list[Any]:
+        mode = [*settings[:_CC], list(settings[_CC])]
+        mode[_IFLAG] &= ~(termios.IXON | termios.ISTRIP)
+        mode[_IFLAG] |= termios.ICRNL
+        mode[_LFLAG] &= ~(termios.ICANON | termios.ECHO | termios.IEXTEN)
+        mode[_LFLAG] |= termios.ISIG
+        off = bytes([os.fpathconf(self.keys, "PC_VDISABLE")])
+        mode[_CC][termios.VSUSP] = mode[_CC][termios.VQUIT] = off
+        mode[_CC][termios.VMIN], mode[_CC][termios.VTIME] = 1, 0
+        return mode
+
+
+def _reopen(fd: int, flags: int) -> int:
+    """Return a descriptor of its own for the terminal behind `fd`."""
+    flags |= os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        return os.open(os.ttyname(fd), flags)
+    except OSError:
+        # In a container the name that the kernel knows may not be there.
+        return os.open("/dev/tty", flags)
+
+
+def _is_tty(stream: TextIO | None) -> bool:
+    try:
+        return stream is not None and os.isatty(stream.fileno())
+    except (AttributeError, OSError, ValueError):
+        return False
+
+
+def _in_front(fd: int) -> bool:
+    try:
+        return os.tcgetpgrp(fd) == os.getpgrp()
+    except OSError:
+        return False
+
+
+@contextmanager
+def _as_os_error() -> Iterator[None]:
+    """Tell an error of a terminal as what it is: termios has an exception of its own."""
+    try:
+        yield
+    except termios.error as error:
+        raise OSError(*error.args) from error
