@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import importlib
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import hypothesis
 import pytest
 
+from engine import run
 from tests.leaks import leaks, lost_errors, mark_children, snapshot
 from tests.sshd import Sshd
 from tests.terminal import Terminal
@@ -53,9 +53,7 @@ async def _start_threads() -> None:
 def _settled() -> None:
     """What is made once and kept: the imports, the loop of this thread and its pool of threads."""
     mark_children()
-    run = getattr(importlib.import_module("engine"), "run", None)
-    if run is not None:
-        run(_start_threads())
+    run(_start_threads())
     # What exists by now stays; without it in the way the collection after each test is quick.
     gc.collect()
     gc.freeze()
