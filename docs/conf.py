@@ -1,11 +1,11 @@
 """How sphinx builds these pages."""
 
-from importlib.metadata import version
+from importlib import metadata
 
 project = "Orchestrion"
 author = "the Orchestrion developers"
 project_copyright = f"2026, {author}"
-release = version("orchestrion")
+release = metadata.version("orchestrion")
 
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
