@@ -19,7 +19,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from engine.ticks import State
+from engine import State
 
 from .records import JobLine
 

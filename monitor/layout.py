@@ -51,6 +51,9 @@ LEAST_ROWS = 6
 TWO_PANES = 120
 """From so many columns on the pane stands at the right of the list, and is always open."""
 
+_NEWS = 10.0
+"""For so many seconds a message of the engine stands in the last line."""
+
 _CLOCK = 8
 _LEAST_NAME = 10
 _HEADED = 8  # below so many rows the heads of the columns give way to a job
@@ -243,8 +246,8 @@ class _Frame:
             attribute, text = "question", style.text(view.question)
         elif view.typing or view.filter:
             attribute, text = self._filter_line()
-        elif view.notice:
-            attribute, text = "notice", style.text(view.notice)
+        elif notice := view.notice or self._news():
+            attribute, text = "notice", style.text(notice)
         text = cut_end(f" {text} ", self.columns - 3, style.dots)
         line = style.across * (self.columns - 2 - width(text))
         return [
@@ -252,6 +255,11 @@ class _Frame:
             (attribute, text),
             ("border", line + style.corners[3]),
         ]
+
+    def _news(self) -> str:
+        """Return what the engine warned of in the last seconds, or nothing."""
+        last = self.model.log[-1] if self.model.log else None
+        return last.text if last is not None and self.now - last.at < _NEWS else ""
 
     def _filter_line(self) -> tuple[str, str]:
         """Return the filter as it is typed or kept, and what is wrong with it."""

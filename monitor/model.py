@@ -20,7 +20,7 @@ import math
 from collections import deque
 from collections.abc import Iterator
 
-from engine.ticks import (
+from engine import (
     JobAdded,
     JobOutput,
     JobProgress,
@@ -57,7 +57,7 @@ NAMED = 2
 class Model:
     """One run, as far as its ticks have told.
 
-    >>> from engine.ticks import JobRow, JobState, RunStarted, State
+    >>> from engine import JobRow, JobState, RunStarted, State
     >>> model = Model()
     >>> model.apply(RunStarted("r", 0, 10.0, 1.7e9, "demo", (JobRow("1", "load", "Job"),)))
     >>> model.apply(JobState("r", 1, 10.0, 1.7e9, "1", State.IDLE, State.RUNNING))

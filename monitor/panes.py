@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from engine.ticks import State
+from engine import State
 
 from . import states, wording
 from .cells import cut_end, wrap
@@ -112,7 +112,8 @@ class Panes:
             yield "host", row.host
         took = line.took(self.now)
         if took is not None:
-            yield ("since" if line.ended_at is None else "took"), wording.duration(took)
+            over = line.ended_at is not None
+            yield ("took", wording.exact(took)) if over else ("since", wording.duration(took))
         if line.attempt > 1 or line.attempts != 1:
             yield "attempt", f"{line.attempt} of {line.attempts or 'any number'}"
         if line.message:

@@ -7,12 +7,11 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from engine.ticks import (
+from engine import (
     JobProgress,
     JobReady,
     JobState,
     JobStopping,
-    Message,
     RunEnded,
     RunStarted,
     RunStopping,
@@ -34,7 +33,7 @@ EACH = 10
 """Of the progress that a job reports, the first is told and each tenth."""
 
 PAUSE = 1.0
-"""Seconds that pass at least between two lines of progress of one job."""
+"""Seconds that pass at least before a line of progress since the last line of the job."""
 
 _LABEL = 24
 _WORD = max(len(state) for state in State)
@@ -45,15 +44,16 @@ class PlainPrinter:
     """Writes a run as lines: ``+012s  fit03  running  ...``.
 
     Changes of state are all told, but that a job was scheduled only if it is so for a second: most
-    start at once.  Of progress the first report and each tenth are told, at most one each second;
-    of output the last lines of jobs that failed.  The end is a summary.
+    start at once.  Of progress the first report and each tenth are told, at most one line each
+    second; of output the last lines of jobs that failed.  What the engine logs goes its own way, as
+    in any program, to stderr.  The end is a summary.
 
     Args:
         write: takes the text of one or several lines, each with its line break.
         model: the run; it has taken each event before the printer gets it.
         ascii_only: use no character above 127.
 
-    >>> from engine.ticks import JobRow, RunStarted
+    >>> from engine import JobRow, RunStarted
     >>> model = Model()
     >>> printer = PlainPrinter(lambda text: print(text, end=""), model)
     >>> for tick in (
@@ -77,6 +77,7 @@ class PlainPrinter:
         self._held: dict[str, JobState] = {}
         self._reports: dict[str, _Reports] = {}
         self._beat_at: float | None = None
+        self._running_seq = -1
 
     def apply(self, tick: Tick) -> None:
         """Tell what there is to tell of an event."""
@@ -88,8 +89,6 @@ class PlainPrinter:
                 self._job_progress(tick)
             case JobReady() | JobStopping():
                 self._job_note(tick)
-            case Message():
-                self._line(tick.at, tick.source, tick.level, tick.text)
             case RunStarted():
                 self._beat_at = tick.at
                 self._line(tick.at, tick.label, "started", _extent(self._model, tick))
@@ -149,7 +148,8 @@ class PlainPrinter:
         line = self._model.rows[tick.job]
         self._line(tick.at, line.label, tick.new, self._about(line, tick))
         if tick.new is State.RUNNING:
-            self._reports.pop(tick.job, None)
+            self._reports[tick.job] = _Reports(tick.at)
+            self._running_seq = tick.seq
         if tick.new is State.FAILED:
             for words in last_words(line):
                 self._write(f"{self._style.text(words)}\n")
@@ -163,11 +163,11 @@ class PlainPrinter:
                 return wording.retry(tick.attempt, tick.attempts, tick.retry_in or 0.0, tick.reason)
             return self._model.why_waiting(tick.job) or "queued"
         took = line.took(tick.at) if tick.new.is_over else None
-        parts = [tick.reason, f"({wording.duration(took)})" if took is not None else ""]
+        parts = [tick.reason, f"({wording.exact(took)})" if took is not None else ""]
         return "  ".join(filter(None, parts))
 
     def _job_progress(self, tick: JobProgress) -> None:
-        reports = self._reports.setdefault(tick.job, _Reports())
+        reports = self._reports.setdefault(tick.job, _Reports(-math.inf))
         if not reports.is_due(tick.at):
             return
         line = self._model.rows[tick.job]
@@ -180,7 +180,7 @@ class PlainPrinter:
         if isinstance(tick, JobStopping):
             about = f"stopping: {tick.reason}" if tick.reason else "stopping"
             self._line(tick.at, line.label, State.RUNNING, about)
-        elif tick.at != line.started_at:
+        elif tick.seq != self._running_seq + 1:  # else it is ready by the mere fact that it runs
             self._line(tick.at, line.label, State.RUNNING, "ready")
 
     def _line(self, at: float, name: str, word: str, about: str) -> None:
@@ -192,14 +192,14 @@ class PlainPrinter:
 
 
 class _Reports:
-    """Which of the reports of one job are told."""
+    """Which of the reports of one job are told; `told_at` is when its last line was."""
 
     __slots__ = ("_count", "_due", "_told_at")
 
-    def __init__(self) -> None:
+    def __init__(self, told_at: float) -> None:
         self._count = 0
         self._due = False
-        self._told_at = -math.inf
+        self._told_at = told_at
 
     def is_due(self, at: float) -> bool:
         """Count one report; tell whether it is to be told."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from engine.ticks import JobRow, RunEnded, State, StopReason
+from engine import JobRow, RunEnded, State, StopReason
 
 from . import states
 from .states import Look

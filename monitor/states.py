@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engine.ticks import State
+from engine import State
 
 
 @dataclass(frozen=True, slots=True)

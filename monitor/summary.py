@@ -55,7 +55,7 @@ def _verdict(model: Model, now: float) -> str:
     """Return ``deploy-lab: FAILED after 3m12s  128/400 done  2 FAIL: 2 critical jobs failed``."""
     run = model.run
     counts = "  ".join(wording.counted(model.counts, len(model.failures)))
-    took = wording.duration(run.took(now))
+    took = wording.exact(run.took(now))
     label = run.label or "run"
     if run.ended is None:
         return f"{label}: left after {took}, not over  {counts}"
@@ -67,7 +67,7 @@ def _verdict(model: Model, now: float) -> str:
 def failure(line: JobLine, style: Style, *, tail: bool = True) -> Iterator[str]:
     """Tell what failed, why, and its last words."""
     took = line.took(line.ended_at or 0.0)
-    after = f"  ({wording.duration(took)})" if took is not None else ""
+    after = f"  ({wording.exact(took)})" if took is not None else ""
     host = f" on {line.row.host}" if line.row.host else ""
     yield f"{style.glyph(line.look)} {line.label}{host}  {wording.over(line)}{after}"
     if tail:
@@ -90,17 +90,17 @@ def _took(line: JobLine) -> float:
 
 def _slowest(timed: Iterable[JobLine]) -> str:
     slowest = heapq.nlargest(SLOWEST, timed, key=_took)
-    return ", ".join(f"{line.label} {wording.duration(_took(line))}" for line in slowest)
+    return ", ".join(f"{line.label} {wording.exact(_took(line))}" for line in slowest)
 
 
 def _told_path(path: list[JobLine], took: float, style: Style) -> str:
     arrow = " -> " if style.ascii_only else " → "
-    named = [f"{line.label} {wording.duration(_took(line))}" for line in path]
+    named = [f"{line.label} {wording.exact(_took(line))}" for line in path]
     if len(named) > _PATH:
         half = _PATH // 2
         named[half:-half] = [f"({len(named) - 2 * half} more)"]
-    busy = wording.duration(sum(map(_took, path)))
-    return f"{arrow.join(named)}  ({busy} of {wording.duration(took)})"
+    busy = wording.exact(sum(map(_took, path)))
+    return f"{arrow.join(named)}  ({busy} of {wording.exact(took)})"
 
 
 def critical_path(model: Model) -> list[JobLine]:

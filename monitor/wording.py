@@ -16,6 +16,9 @@ _DAY = 24
 _MANY_HOURS = 100
 """From so many on they are told as days, as a clock column has six characters."""
 
+_SHORT = 9.95
+"""Seconds below which tenths matter."""
+
 
 def duration(seconds: float) -> str:
     """Return seconds in at most six characters, as long as it is below a hundred hours.
@@ -35,6 +38,15 @@ def duration(seconds: float) -> str:
     return f"{days}d{hours:02d}h"
 
 
+def exact(seconds: float) -> str:
+    """Return how long something took that is over: with tenths below ten seconds.
+
+    >>> exact(0.34), exact(62)
+    ('0.3s', '1m02s')
+    """
+    return f"{seconds:.1f}s" if seconds < _SHORT else duration(seconds)
+
+
 def run_clock(seconds: float) -> str:
     """Return how long a run has been going on.
 
@@ -51,7 +63,7 @@ def job_clock(line: JobLine, now: float) -> str:
     took = line.took(now)
     if took is None:
         return ""
-    return duration(took) if line.ended_at is not None else f"+{duration(took)}"
+    return exact(took) if line.ended_at is not None else f"+{duration(took)}"
 
 
 def status(model: Model, line: JobLine, now: float) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from engine.ticks import (
+from engine import (
     JobOutput,
     JobProgress,
     JobReady,

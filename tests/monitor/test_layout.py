@@ -10,7 +10,7 @@ import urwid
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.ticks import JobReady, JobStopping, RunStopping, State, StopReason
+from engine import JobReady, JobStopping, Message, RunStopping, State, StopReason
 from monitor import layout, states
 from monitor.keys import KEYS
 from monitor.listing import BIG, PAUSE, Sort
@@ -490,6 +490,14 @@ def test_the_title_tells_how_the_run_ends() -> None:
     story.end(ok=False)
     assert text(story)[0].startswith("┌ deploy-lab FAILED ─")
     assert text(Story(label="").end(ok=True))[0].startswith("┌done ─")
+
+
+def test_what_the_engine_warns_of_stands_in_the_last_line_for_a_while() -> None:
+    story = Story(row("1"))
+    story.tell(Message, level="WARNING", source="engine", text="job1 was abandoned")
+    assert text(story)[-1].startswith("└ job1 was abandoned ─")
+    story.later(10)
+    assert text(story)[-1].startswith("└ ? help ")
 
 
 def test_a_retry_and_a_stop_are_told_in_words() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import given
 
-from engine.ticks import JobAdded, JobReady, JobState, JobStopping, Message, State, Tick
+from engine import JobAdded, JobReady, JobState, JobStopping, Message, State, Tick
 from monitor import states
 from monitor.model import LINE_LENGTH, TAIL_LINES_FINISHED, Model
 from monitor.records import TAIL_LINES, Group

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given
 
-from engine.ticks import JobReady, State
+from engine import JobReady, State
 from monitor.summary import FAILURES, LAST_LINES, critical_path, summary
 
 from .stories import Story, row, stories
@@ -29,19 +29,19 @@ def test_the_summary_of_a_run_that_failed() -> None:
         "lab: FAILED after 1m05s  1/3 done  1 FAIL  1 skip: 1 critical job failed: load",
         "✗ load  FAILED rc=1  (1m00s)",
         "    | no space left on device",
-        "slowest        load 1m00s, gateway 5s",
-        "critical path  gateway 5s → load 1m00s  (1m05s of 1m05s)",
+        "slowest        load 1m00s, gateway 5.0s",
+        "critical path  gateway 5.0s → load 1m00s  (1m05s of 1m05s)",
     ]
     assert summary(story.model, story.now, ascii_only=True, tails=False)[1:3] == [
         "X load  FAILED rc=1  (1m00s)",
-        "slowest        load 1m00s, gateway 5s",
+        "slowest        load 1m00s, gateway 5.0s",
     ]
 
 
 def test_the_summary_of_a_run_that_is_left_before_its_end() -> None:
     story = Story(row("1"), row("2")).to(State.RUNNING, "1").later(7)
     assert summary(story.model, story.now) == [
-        "demo: left after 7s, not over  0/2 done  1 run  1 wait"
+        "demo: left after 7.0s, not over  0/2 done  1 run  1 wait"
     ]
 
 
@@ -52,7 +52,7 @@ def test_failures_are_bounded_in_number_and_length() -> None:
         story.to(State.RUNNING, job.id).output(job.id, *map(str, range(30)))
         story.move(job.id, State.FAILED, reason="rc=1")
     lines = summary(story.end(ok=False).model, story.now)
-    assert lines[1] == "✗ job1 on h  FAILED rc=1  (0s)"
+    assert lines[1] == "✗ job1 on h  FAILED rc=1  (0.0s)"
     assert sum(line.startswith("✗") for line in lines) == FAILURES
     assert sum(line.startswith("    |") for line in lines) == FAILURES * LAST_LINES
     assert "... and 5 more failed: engine.debrief() names them all" in lines
@@ -100,12 +100,12 @@ def test_a_long_critical_path_is_told_in_part() -> None:
     for job in jobs:
         story.to(State.RUNNING, job.id).later(1).move(job.id, State.FINISHED)
     line = summary(story.end(ok=True).model, story.now)[-1]
-    assert "job6 1s → (28 more) → job35 1s" in line
+    assert "job6 1.0s → (28 more) → job35 1.0s" in line
     assert line.endswith("(40s of 40s)")
 
 
 def test_a_run_without_jobs() -> None:
-    assert summary(Story().end(ok=True).model, 0.0) == ["demo: done in 0s  0/0 done"]
+    assert summary(Story().end(ok=True).model, 0.0) == ["demo: done in 0.0s  0/0 done"]
 
 
 @given(stories())
