@@ -37,15 +37,18 @@ if TYPE_CHECKING:
     from .job import AbstractJob
 
 FILLINGS = {
-    State.IDLE: "white",
-    State.SCHEDULED: "lightgoldenrod1",
-    State.RUNNING: "lightskyblue",
-    State.FINISHED: "palegreen",
-    State.FAILED: "tomato",
-    State.CANCELLED: "wheat",
-    State.SKIPPED: "gray85",
+    State.IDLE: "#ffffff",
+    State.SCHEDULED: "#fff3b0",
+    State.RUNNING: "#9fd3f5",
+    State.FINISHED: "#a8e6a1",
+    State.FAILED: "#ff8a75",
+    State.CANCELLED: "#f1ddb3",
+    State.SKIPPED: "#dcdcdc",
 }
-"""The colour of a job in each state, by its X11 name."""
+"""The colour of a job in each state: red, green, blue."""
+
+_TINT = "50"
+"""How much of it, of ff, fills the frame of an engine, so that the jobs stand out in it."""
 
 _LONGEST_LINE = 80
 
@@ -64,8 +67,8 @@ def dot_format(engine: Engine) -> str:
       compound=true rankdir=LR
       node [shape=box fontname="sans-serif"]
       graph [fontname="sans-serif"]
-      "1" [label="a" style="filled" fillcolor="white" penwidth=1.5]
-      "2" [label="the \"b\"" style="filled" fillcolor="white" penwidth=1.5]
+      "1" [label="a" style="filled" fillcolor="#ffffff" penwidth=1.5]
+      "2" [label="the \"b\"" style="filled" fillcolor="#ffffff" penwidth=1.5]
       "1" -> "2"
     }
     """
@@ -157,7 +160,7 @@ class _Drawing:
                 yield f'{indent}"{self.ids[job]}" [label="{_label(job)}" {_look(job)}]'
                 continue
             yield f'{indent}subgraph "cluster_{self.ids[job]}" {{'
-            yield f'{indent}  label="{_label(job)}" {_look(job)}'
+            yield f'{indent}  label="{_label(job)}" {_look(job, _TINT)}'
             if not len(inner):
                 yield f'{indent}  "{self.ids[job]}.0" [label="(empty)" shape=plaintext]'
             yield from self._contents(inner, indent + "  ")
@@ -200,14 +203,15 @@ def _numbered(engine: Engine, prefix: str = "") -> Iterator[tuple[AbstractJob, s
             yield from _numbered(inner, f"{prefix}{number}.")
 
 
-def _look(job: AbstractJob) -> str:
+def _look(job: AbstractJob, tint: str = "") -> str:
     styles = ["filled"]
     if not job.critical:
         styles.append("rounded")
     if job.forever:
         styles.append("dashed")
     width = "1.5" if job.critical else "0.75"
-    return f'style="{",".join(styles)}" fillcolor="{FILLINGS[job.state]}" penwidth={width}'
+    colour = FILLINGS[job.state] + tint
+    return f'style="{",".join(styles)}" fillcolor="{colour}" penwidth={width}'
 
 
 def _label(job: AbstractJob) -> str:

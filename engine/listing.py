@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 _LONGEST_LABEL = 80
 _MOST_NAMES = 20
 _SLOWEST = 5
-_ROUND_SECONDS = 100
 
 
 def show(text: str) -> None:
@@ -201,7 +200,7 @@ def _troubles(engine: Engine, *, details: bool) -> Iterator[str]:
     shut = {job: error for job, error in faults.items() if job.engine is engine}
     failed = {job: job.raised_exception() for job in in_state[State.FAILED]}
     yield from _section("failed", _failures(failed, details=details))
-    yield from _section("abandoned, may still run", _by_reason(abandoned))
+    yield from _section("abandoned", _by_reason(abandoned))
     yield from _section("cancelled", _by_reason(job for job in cancelled if job not in abandoned))
     yield from _section("skipped", _by_reason(in_state[State.SKIPPED]))
     yield from _section("failed in shutdown", _failures(shut, details=details))
@@ -226,7 +225,9 @@ def _failures(
         notes = [] if job.critical else ["not critical"]
         if job.node is not None and job.node.attempt > 1:
             notes.append(f"{job.node.attempt} attempts")
-        told = "" if error is None else f" !! {_told(error)}"
+        # What ended a nested engine has its own section: where it was raised says nothing.
+        tell = _told if inner_engine(job) is None else safe_error
+        told = "" if error is None else f" !! {tell(error)}"
         yield label_of(job) + told + (f" ({', '.join(notes)})" if notes else "")
         if details and error is not None:
             for line in "".join(traceback.format_exception(error)).splitlines():
@@ -265,7 +266,7 @@ def _slowest(engine: Engine) -> Iterator[str]:
 
 
 def _seconds(duration: float) -> str:
-    return f"{duration:.3g}s" if duration < _ROUND_SECONDS else f"{duration:.0f}s"
+    return f"{duration:.2f}s"
 
 
 def _count(number: int, what: str) -> str:
