@@ -108,7 +108,7 @@ def inner_engine(job: AbstractJob) -> Engine | None:
     return job if isinstance(job, Engine) else None
 
 
-def listing(engine: Engine, details: bool = False) -> str:  # noqa: FBT002 - as list()
+def listing(engine: Engine, *, details: bool = False) -> str:
     """Return a line for every job, in topological, then insertion order.
 
     The jobs of a nested engine are indented below it.  With `details` each job is followed by what
@@ -166,7 +166,7 @@ def stats(engine: Engine) -> str:
 # -- the report after a run ----------------------------------------------------------------------
 
 
-def debrief(engine: Engine, details: bool = False) -> str:  # noqa: FBT002 - as list()
+def debrief(engine: Engine, *, details: bool = False) -> str:
     """Return the report on the last run, for the person who started it.
 
     The verdict and the counts; then, as far as there are any: the jobs that failed, each with its
