@@ -360,12 +360,12 @@ class Plan:
     def settle(self, node: Node, new: State, now: float, reason: str = "") -> list[Instruction]:
         """The task of `node` has ended in the state `new`."""
         out: list[Instruction] = []
-        if node.holds:
-            self._give_back(node, out)
         self.alive -= 1
         if node.is_passive:
             self.passive -= 1
         self._end(node, new, reason, now, out)
+        if node.holds:
+            self._give_back(node, out)
         self._release(node, now, out)
         if new is FAILED and node.job.critical and not self.keep_going:
             text = f"{name_of(node.job)} failed"
@@ -385,10 +385,15 @@ class Plan:
         return out
 
     def postpone(self, node: Node, reason: str, retry_in: float) -> list[Instruction]:
-        """An attempt of `node` failed and there will be another, due in `retry_in` seconds."""
+        """An attempt of `node` failed and there will be another, due in `retry_in` seconds.
+
+        With no time to wait it is due at this instant: no other job gets its slot in between.
+        """
         out: list[Instruction] = []
-        self._give_back(node, out)
         self._move(node, SCHEDULED, reason, out, retry_in)
+        self._give_back(node, out)
+        if not retry_in:
+            self._queue(node)
         self._dispatch(out)
         return out
 
@@ -629,7 +634,7 @@ class Plan:
         """One requirement of each of `nodes` is met."""
         for node in nodes:
             node.unmet -= 1
-            if not node.unmet and node.state is IDLE:
+            if not node.unmet and node.state is IDLE and self.has_begun:
                 self._schedule(node, out)
 
     def _release(self, node: Node, now: float, out: list[Instruction]) -> None:

@@ -366,7 +366,8 @@ class Conductor:
     def _stop(self, node: Node, reason: str) -> None:
         handle: _Attempt = node.handle
         self._stopped.append(node)
-        self.run.tell(JobStopping, node.id, safe_line(reason))
+        if node.state is State.RUNNING:  # not while it waits for its next attempt
+            self.run.tell(JobStopping, node.id, safe_line(reason))
         if not handle.has_begun:
             # A task that is cancelled before its first step never enters its coroutine.
             handle.task.add_done_callback(partial(self._never_begun, node))
@@ -552,7 +553,8 @@ class Conductor:
         timer = None
         try:
             self._perform(self.plan.postpone(node, reason, delay))
-            timer = self.loop.call_later(delay, self._due, node)
+            if delay:
+                timer = self.loop.call_later(delay, self._due, node)
             await future
         finally:
             if timer is not None:
