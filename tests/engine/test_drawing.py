@@ -20,6 +20,7 @@ from engine import AbstractJob, Engine, EngineError, Job, State
 from engine.drawing import FILLINGS
 from engine.text import safe_line
 
+needs_dot = pytest.mark.skipif(shutil.which("dot") is None, reason="needs dot, of graphviz")
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -91,6 +92,7 @@ NASTY = [
 ]
 
 
+@needs_dot
 @settings(max_examples=10)
 @given(st.lists(st.text(), min_size=1, max_size=30))
 @example(NASTY)
@@ -104,6 +106,7 @@ def test_every_label_is_drawn_as_it_is_written(labels: list[str]) -> None:
         assert told == "".join(safe_line(line, 80) for line in str(each.label).splitlines())
 
 
+@needs_dot
 def test_a_label_of_a_graph_may_have_lines_and_a_hook_may_fail() -> None:
     class Shown(AbstractJob):
         def __init__(self, shown: Any, **options: Any) -> None:
@@ -122,6 +125,7 @@ def test_a_label_of_a_graph_may_have_lines_and_a_hook_may_fail() -> None:
     assert boxes(engine) == {"1": ["two", "lines"], "2": ["plain"], "3": ["NOLABEL"]}
 
 
+@needs_dot
 def test_requires_is_solid_and_after_is_dashed() -> None:
     a, b, c, d = job("a"), job("b"), job("c"), job("d")
     engine = Engine(a, b.requires(a), c.after(a), d.requires(b).after(b))
@@ -132,6 +136,7 @@ def test_requires_is_solid_and_after_is_dashed() -> None:
     }
 
 
+@needs_dot
 def test_nested_engines_are_frames_and_edges_end_at_them() -> None:
     a, b, c, d = job("a"), job("b"), job("c"), job("d")
     deep = Engine(job("deep"), label="deepest")
@@ -153,6 +158,7 @@ def test_nested_engines_are_frames_and_edges_end_at_them() -> None:
     }
 
 
+@needs_dot
 def test_an_empty_engine_can_be_drawn_and_pointed_at() -> None:
     assert boxes(Engine()) == {}
     empty = Engine(label="empty")
@@ -160,6 +166,7 @@ def test_an_empty_engine_can_be_drawn_and_pointed_at() -> None:
     assert edges(engine) == {("1.0", "2.0", "", "cluster_1", "cluster_2")}
 
 
+@needs_dot
 def test_what_cannot_run_can_be_drawn() -> None:
     """Looking at the graph is how one finds out why it cannot."""
     a, b, stray = job("a"), job("b"), job("stray")
@@ -174,6 +181,7 @@ def test_what_cannot_run_can_be_drawn() -> None:
     assert boxes(engine)["?1"] == ["stray ?"]
 
 
+@needs_dot
 def test_a_stray_engine_is_a_box() -> None:
     stray = Engine(job("a"), label="stray")
     engine = Engine(job("b", required=stray))
@@ -229,6 +237,7 @@ def test_the_same_engine_gives_the_same_text() -> None:
 # --- files and objects
 
 
+@needs_dot
 @pytest.mark.parametrize(
     ("name", "written"),
     [
@@ -248,6 +257,7 @@ def test_export_writes_one_file_in_svg(tmp_path: Path, name: str, written: str) 
     assert "the label" in "".join(root.itertext())
 
 
+@needs_dot
 def test_export_to_where_nothing_can_be_written(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         Engine(job()).export_as_svgfile(str(tmp_path / "missing" / "x.svg"))
@@ -274,6 +284,7 @@ def test_a_dot_that_fails_is_told_and_leaves_no_file(
     assert not (tmp_path / "x.svg").exists()
 
 
+@needs_dot
 def test_graph_shows_itself_in_a_notebook() -> None:
     engine = Engine(job("a"))
     graph = engine.graph()
