@@ -14,7 +14,7 @@ Checks round any run:
 The reference model, for those who work on the engine:
 
 * :class:`JobSpec`, :func:`predict`: what a graph of scripted jobs must come to, by the contract;
-* :func:`random_graph`: such a graph from a seed;
+* :func:`random_graph`: such a graph from a seed; :func:`sketch`: how it looks;
 * :func:`play`, :func:`differences`, :func:`violations`: what it comes to, and what is wrong there.
 
 A graph of your own, and how it takes a failure::
@@ -33,7 +33,7 @@ from __future__ import annotations
 
 from .cancelling import CancelFailed, cancel_everywhere
 from .clock import Deadlock, VirtualLoop, run_virtual
-from .graphs import random_graph
+from .graphs import random_graph, sketch
 from .leaks import Leaked, no_leaks
 from .model import Attempt, Fate, JobSpec, Prediction, predict
 from .sequencer import SequenceBroken, Sequencer
@@ -77,5 +77,6 @@ __all__ = [
     "predict",
     "random_graph",
     "run_virtual",
+    "sketch",
     "violations",
 ]

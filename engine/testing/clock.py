@@ -16,6 +16,7 @@ import itertools
 import math
 import selectors
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextvars import Context
 from functools import partial
@@ -25,6 +26,7 @@ from typing import Any, TypeVar, TypeVarTuple
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
+_RESOLUTION = time.get_clock_info("monotonic").resolution
 _ASYNCIO = str(Path(asyncio.__file__).parent)
 
 
@@ -102,7 +104,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         when = self._timers[0][0] if self._timers else math.inf
         if when == math.inf:
             raise Deadlock(tuple(sorted(describe(task) for task in asyncio.all_tasks(self))))
-        self._now = when
+        # A timer is due when the clock has passed it by asyncio's resolution: beyond some months
+        # that is lost in rounding, and the next number up has to do.
+        self._now = when if when + _RESOLUTION > when else math.nextafter(when, math.inf)
 
 
 class _JumpingSelector(selectors.BaseSelector):

@@ -8,6 +8,7 @@ checked is that the rules hold (see :func:`engine.testing.violations`).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import inf
 from random import Random
@@ -36,6 +37,48 @@ def random_graph(
     """
     rng = seed if isinstance(seed, Random) else Random(seed)
     return _Maker(rng, most, tied).root(depth)
+
+
+def sketch(root: JobSpec) -> str:
+    """Return a graph as text: a line for each job, which tells what is not as usual.
+
+    >>> a = JobSpec("1", attempts=(Attempt(2.0, fails=True),), critical=False)
+    >>> print(sketch(JobSpec("", window=1, jobs=(a, JobSpec("2", requires=(a,))))))
+    engine: window 1
+      1: not critical, attempts 2s fails
+      2: requires 1, attempts 1s
+    """
+    lines = []
+    for spec in root.walk():
+        depth = len(spec.id.split(".")) if spec.id else 0
+        name = " ".join(filter(None, [spec.id, "engine" if spec.jobs is not None else ""]))
+        facts = ", ".join([*_place(spec), *_script(spec)])
+        lines.append(f"{'  ' * depth}{name}: {facts}")
+    return "\n".join(lines)
+
+
+def _place(spec: JobSpec) -> Iterator[str]:
+    for word, jobs in (("requires", spec.requires), ("after", spec.after)):
+        if jobs:
+            yield f"{word} {' '.join(job.id for job in jobs)}"
+    for word in ("window", "timeout", "pool", "cancel_at"):
+        if getattr(spec, word) is not None:
+            yield f"{word} {getattr(spec, word)}"
+    for word in ("forever", "keep_going"):
+        if getattr(spec, word):
+            yield word
+    if not spec.critical:
+        yield "not critical"
+
+
+def _script(spec: JobSpec) -> Iterator[str]:
+    if spec.notify:
+        yield f"ready after {spec.ready_after:g}s"
+    if spec.jobs is None:
+        told = (f"{it.seconds:g}s{' fails' * it.fails}" for it in spec.attempts)
+        yield f"attempts {' then '.join(told)}"
+    if spec.when_cancelled != "end" or spec.cleanup:
+        yield f"when cancelled {spec.when_cancelled}s after {spec.cleanup:g}s"
 
 
 @dataclass(frozen=True, slots=True)

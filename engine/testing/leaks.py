@@ -127,7 +127,7 @@ def _children() -> Iterator[str]:
 
 
 @contextmanager
-def _collector_held_back(hold: bool) -> Iterator[None]:  # noqa: FBT001
+def _collector_held_back(hold: bool) -> Iterator[None]:
     """Keep the collector from taking away what is to be found."""
     held = hold and gc.isenabled()
     if held:

@@ -28,7 +28,8 @@ Where the contract leaves room, the model reads it so:
     skipped because the run ended is not.
 10. A job that was given up as it swallowed its cancellation stops nothing by itself.
 11. `cancel()` of a job that has been asked to stop already changes nothing.
-12. Several things at one instant of time have no order in the contract (a failure and an end, say).
+12. An engine of forever jobs only (nested, and forever itself) ends when they have all ended.
+13. Several things at one instant of time have no order in the contract (a failure and an end, say).
     The model plays one of the orders, and says so: :attr:`Prediction.tied`.
 """
 
@@ -214,14 +215,17 @@ class _Model:
         if all(self.is_over(job) for job in jobs):
             self.end_engine(engine)
             return True
-        if all(job.forever or self.is_over(job) for job in jobs) and not self.fates[engine].stop:
+        to_do = [job for job in jobs if not job.forever]
+        if to_do and all(map(self.is_over, to_do)) and not self.fates[engine].stop:
             self.stop(engine, StopReason.DONE)
             return True
         return False
 
     def go_to_next_instant(self) -> None:
         """Let time pass until something happens, and let it happen."""
-        coming = sorted(self.coming(), key=lambda event: event[0])
+        coming = sorted(
+            (event for event in self.coming() if event[0] < inf), key=lambda event: event[0]
+        )
         if not coming:
             waiting = [job.id for job in self.fates if not self.is_over(job)]
             raise ValueError(f"this run never ends: {', '.join(waiting[1:])} are not over")
@@ -245,9 +249,8 @@ class _Model:
                 yield asked + min(job.cleanup, GRACE), partial(self.obey, job)
                 continue
             attempt = job.attempts[len(fate.starts) - 1]
-            if attempt.seconds < inf:
-                outcome = State.FAILED if attempt.fails else State.FINISHED
-                yield fate.starts[-1] + attempt.seconds, partial(self.leave, job, outcome)
+            outcome = State.FAILED if attempt.fails else State.FINISHED
+            yield fate.starts[-1] + attempt.seconds, partial(self.leave, job, outcome)
             if job.forever and not fate.ready:
                 yield fate.starts[-1] + job.ready_after, partial(self.get_ready, fate)
 

@@ -179,8 +179,14 @@ def _fill(stage: Performance, engine: Engine, spec: JobSpec, pools: Mapping[str,
             engine.add(job := ScriptedJob(inner, stage, pool=pool))
             stage.jobs[inner.id] = job
         else:
-            options = {"label": inner.id, "forever": inner.forever, "critical": inner.critical}
-            engine.add(nested := Engine(pool=pool, **options, **_engine_options(inner)))
+            nested = Engine(
+                label=inner.id,
+                forever=inner.forever,
+                critical=inner.critical,
+                pool=pool,
+                **_engine_options(inner),
+            )
+            engine.add(nested)
             stage.jobs[inner.id] = nested
             _fill(stage, nested, inner, pools)
 

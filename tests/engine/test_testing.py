@@ -1,0 +1,615 @@
+"""The test kit itself: each tool finds what it is for, and is silent where nothing is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from itertools import pairwise
+from math import inf
+from typing import Any
+
+import pytest
+
+from engine import AbstractJob, Engine, Job, State
+from engine.testing import (
+    Attempt,
+    CancelFailed,
+    Deadlock,
+    IllegalStory,
+    JobSpec,
+    Leaked,
+    SequenceBroken,
+    Sequencer,
+    cancel_everywhere,
+    check_story,
+    differences,
+    no_leaks,
+    play,
+    predict,
+    random_graph,
+    run_virtual,
+    sketch,
+    violations,
+)
+from engine.ticks import (
+    JobReady,
+    JobRow,
+    JobState,
+    JobStopping,
+    RunEnded,
+    RunStarted,
+    RunStopping,
+    StopReason,
+    Tick,
+)
+
+# The virtual clock
+
+
+def test_time_jumps_to_each_timer_exactly() -> None:
+    async def main() -> list[float]:
+        loop = asyncio.get_running_loop()
+        seen = []
+        for seconds in (0.1, 0.2, 3600.0, 86400.0, 0.3):
+            due = loop.time() + seconds
+            await asyncio.sleep(seconds)
+            seen.append(loop.time() - due)
+        return seen
+
+    began = time.monotonic()
+    assert run_virtual(main(), start=0.7) == [0.0] * 5
+    assert time.monotonic() - began < 1
+
+
+def test_time_passes_in_a_far_future() -> None:
+    async def main() -> float:
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(1e12)
+        before = loop.time()
+        await asyncio.sleep(0.001)
+        return loop.time() - before
+
+    assert run_virtual(main()) == pytest.approx(0.001, abs=0.001)
+
+
+def test_sleeping_until_a_deadline_gets_there() -> None:
+    async def main() -> int:
+        loop = asyncio.get_running_loop()
+        deadline, turns = 0.1 + 0.2 + 1e9, 0
+        while (left := deadline - loop.time()) > 0:
+            await asyncio.sleep(left / 3 if turns < 5 else left)
+            turns += 1
+        return turns
+
+    assert run_virtual(main(), start=0.1) < 10
+
+
+def test_a_cancelled_timer_does_not_move_the_clock() -> None:
+    async def main() -> float:
+        loop = asyncio.get_running_loop()
+        loop.call_later(10, print).cancel()
+        async with asyncio.timeout(5):
+            await asyncio.sleep(1)
+        await asyncio.sleep(1)
+        return loop.time()
+
+    assert run_virtual(main()) == 2.0
+
+
+def test_a_deadlock_names_what_waits() -> None:
+    async def waits_for_a_key() -> None:
+        await asyncio.Event().wait()
+
+    async def main() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(waits_for_a_key(), name="keeper")
+            await asyncio.sleep(5)
+
+    with pytest.raises(
+        Deadlock, match=r"keeper: .*test_testing.py:\d+ in .*waits_for_a_key"
+    ) as got:
+        run_virtual(main())
+    assert len(got.value.waiting) == 2
+
+
+def test_to_sleep_for_ever_is_a_deadlock() -> None:
+    with pytest.raises(Deadlock, match="nothing can happen"):
+        run_virtual(asyncio.sleep(inf))
+
+
+def test_a_thread_is_waited_for_before_time_jumps() -> None:
+    async def main() -> tuple[str, float]:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[str] = loop.create_future()
+
+        def work() -> None:
+            time.sleep(0.05)
+            loop.call_soon_threadsafe(future.set_result, "done")
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        async with asyncio.timeout(0.001):
+            told = await future
+        thread.join()
+        return told, loop.time()
+
+    assert run_virtual(main(), patience=30) == ("done", 0.0)
+
+
+def test_an_idle_thread_is_waited_for_once() -> None:
+    async def main() -> float:
+        stop = threading.Event()
+        thread = threading.Thread(target=stop.wait)
+        thread.start()
+        began = time.monotonic()
+        for _ in range(20):
+            await asyncio.sleep(1)
+        passed = time.monotonic() - began
+        stop.set()
+        thread.join()
+        return passed
+
+    assert run_virtual(main(), patience=0.1) < 1
+
+
+def test_a_child_process_is_waited_for() -> None:
+    async def main() -> float:
+        child = await asyncio.create_subprocess_exec(sys.executable, "-c", "")
+        async with asyncio.timeout(1):
+            await child.wait()
+        return asyncio.get_running_loop().time()
+
+    assert run_virtual(main(), patience=30) == 0.0
+
+
+def test_turns_are_counted() -> None:
+    turns: list[int] = []
+    run_virtual(asyncio.sleep(1), on_turn=turns.append)
+    assert turns == list(range(len(turns)))
+    assert len(turns) >= 2
+
+
+# The sequencer
+
+
+def test_steps_come_in_order_whatever_the_order_of_the_tasks() -> None:
+    async def main() -> list[int]:
+        step, seen = Sequencer(), []
+
+        async def take(position: int) -> None:
+            async with step(position):
+                await asyncio.sleep(0)
+                seen.append(position)
+
+        await asyncio.gather(*map(take, (3, 1, 4, 0, 2)))
+        return seen
+
+    assert asyncio.run(main()) == [0, 1, 2, 3, 4]
+
+
+def test_a_step_is_used_once() -> None:
+    step = Sequencer()
+    step(0)
+    with pytest.raises(ValueError, match="step 0 of this sequence is used twice"):
+        step(0)
+
+
+def test_a_step_that_raises_lets_the_next_one_come() -> None:
+    async def main() -> str:
+        step = Sequencer()
+        with suppress(ZeroDivisionError):
+            async with step(0):
+                raise ZeroDivisionError
+        async with step(1):
+            return "came"
+
+    assert asyncio.run(main()) == "came"
+
+
+def test_a_cancelled_step_breaks_the_sequence() -> None:
+    async def take(step: Sequencer, position: int) -> None:
+        async with step(position):
+            raise AssertionError("nobody may get here")
+
+    async def main() -> None:
+        step = Sequencer()
+        first, second = (asyncio.create_task(take(step, position)) for position in (1, 2))
+        await asyncio.sleep(0)
+        first.cancel()
+        with pytest.raises(SequenceBroken):
+            await second
+        with pytest.raises(SequenceBroken):
+            step(3)
+
+    asyncio.run(main())
+
+
+# The story checker
+
+ROWS = (
+    JobRow("1", "a", "Job"),
+    JobRow("2", "inner", "Engine"),
+    JobRow("2.1", "b", "Job", engine="2", forever=True),
+)
+
+
+def story(*events: tuple[Any, ...]) -> list[Tick]:
+    """Events from their kind and fields, numbered, one second apart."""
+    return [kind("r", seq, float(seq), 0.0, *fields) for seq, (kind, *fields) in enumerate(events)]
+
+
+def goes(job: str, *states: State, **more: Any) -> list[tuple[Any, ...]]:
+    """The events of a job that goes through these states."""
+    return [(JobState, job, old, new, more.get("reason", "")) for old, new in pairwise(states)]
+
+
+YES = True
+STARTED = (RunStarted, "", ROWS)
+RUNS = (State.IDLE, State.SCHEDULED, State.RUNNING)
+LEGAL_STORY = [
+    STARTED,
+    *goes("1", *RUNS),
+    *goes("2", *RUNS),
+    *goes("2.1", *RUNS),
+    (JobReady, "2.1"),
+    *goes("1", State.RUNNING, State.FINISHED),
+    (JobStopping, "2.1"),
+    *goes("2.1", State.RUNNING, State.CANCELLED),
+    *goes("2", State.RUNNING, State.FINISHED),
+    (RunStopping, StopReason.DONE),
+    (RunEnded, YES, "ok", {State.FINISHED: 2, State.CANCELLED: 1}, 1.0),
+]
+
+
+def test_a_legal_story_is_legal() -> None:
+    check_story(story(*LEGAL_STORY))
+
+
+def without(*positions: int) -> list[tuple[Any, ...]]:
+    left = list(LEGAL_STORY)
+    for position in sorted(positions, reverse=True):
+        del left[position]
+    return left
+
+
+def changed(position: int, *event: Any) -> list[tuple[Any, ...]]:
+    return [*LEGAL_STORY[:position], event, *LEGAL_STORY[position + 1 :]]
+
+
+def inserted(position: int, *event: Any) -> list[tuple[Any, ...]]:
+    return [*LEGAL_STORY[:position], event, *LEGAL_STORY[position:]]
+
+
+@pytest.mark.parametrize(
+    ("events", "problem"),
+    [
+        ([], "no event at all"),
+        (without(len(LEGAL_STORY) - 1), "the end of the run is missing"),
+        (without(0), "is out of place"),
+        (inserted(3, *STARTED), "is out of place"),
+        ([*LEGAL_STORY, (JobStopping, "1")], "comes after the end"),
+        (without(1), "says that job 1 was scheduled, it was idle"),
+        (changed(2, JobState, "1", State.SCHEDULED, State.FINISHED), "from scheduled to finished"),
+        (without(8), "comes before the end of 1 (running)"),
+        (without(10), "ends engine 2 before its jobs 2.1"),
+        (inserted(1, JobState, "7", State.IDLE, State.SCHEDULED), "unknown job '7'"),
+        (inserted(8, JobReady, "2.1"), "is told of job 2.1 twice"),
+        (inserted(8, JobReady, "1"), "is not forever"),
+        (inserted(1, JobReady, "2.1"), "which is idle"),
+        (inserted(9, JobStopping, "1"), "is about job 1, which is finished"),
+        (inserted(9, RunStopping, StopReason.TIMEOUT), "is told twice"),
+        (changed(len(LEGAL_STORY) - 1, RunEnded, YES, "ok", {State.FINISHED: 3}, 1.0), "counts"),
+        (changed(len(LEGAL_STORY) - 1, RunEnded, YES, "", {}, 1.0), "does not say why"),
+        (changed(2, JobState, "1", State.SCHEDULED, State.RUNNING, "", 2, 2), "is attempt 2"),
+        (changed(2, JobState, "1", State.SCHEDULED, State.RUNNING, "", 1, 1, 0.5), "has retry_in"),
+        (changed(1, JobState, "1", State.IDLE, State.SKIPPED), "does not say why"),
+        (changed(0, RunStarted, "", (*ROWS, ROWS[0])), "has job 1 twice"),
+        (changed(0, RunStarted, "", (*ROWS, JobRow("3", "", "Job", requires=("4",)))), "unknown 4"),
+    ],
+)
+def test_an_illegal_story_is_told(events: list[tuple[Any, ...]], problem: str) -> None:
+    with pytest.raises(IllegalStory) as got:
+        check_story(story(*events))
+    assert problem in str(got.value)
+
+
+def test_gaps_and_clocks_are_looked_at() -> None:
+    ticks = story(*LEGAL_STORY)
+    gap = [*ticks[:3], *(replace(tick, seq=tick.seq + 1) for tick in ticks[3:])]
+    back = [*ticks[:3], replace(ticks[3], at=-1.0), *ticks[4:]]
+    mixed = [*ticks[:3], replace(ticks[3], run="other"), *ticks[4:]]
+    for wrong, problem in (
+        (gap, "is number 4, not 3"),
+        (back, "back in time"),
+        (mixed, "is of run"),
+    ):
+        with pytest.raises(IllegalStory, match=problem):
+            check_story(wrong)
+
+
+# The leak check
+
+
+def leave_a_thread() -> Callable[[], object]:
+    stop = threading.Event()
+    thread = threading.Thread(target=stop.wait)
+    thread.start()
+
+    def mend() -> None:
+        stop.set()
+        thread.join()
+
+    return mend
+
+
+def leave_a_file() -> Callable[[], object]:
+    number = os.open(os.devnull, os.O_RDONLY)
+    return lambda: os.close(number)
+
+
+def leave_a_child() -> Callable[[], object]:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    return lambda: child.communicate(b"\n")
+
+
+def leave_a_task() -> Callable[[], object]:
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(asyncio.sleep(1000), name="forgotten")
+    loop.run_until_complete(asyncio.sleep(0))
+
+    def mend() -> None:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            loop.run_until_complete(task)
+        loop.close()
+
+    return mend
+
+
+@pytest.mark.parametrize(
+    ("leave", "kind"),
+    [
+        (leave_a_thread, "thread"),
+        (leave_a_file, "file"),
+        (leave_a_child, "child process"),
+        (leave_a_task, "task forgotten"),
+    ],
+)
+def test_what_is_left_is_found(leave: Callable[[], Callable[[], object]], kind: str) -> None:
+    mend: Callable[[], object] = bool
+    try:
+        with pytest.raises(Leaked, match=kind), no_leaks(patience=0):
+            mend = leave()
+    finally:
+        mend()
+
+
+def test_a_coroutine_never_awaited_is_found() -> None:
+    with pytest.raises(Leaked, match="never awaited"), no_leaks():
+        asyncio.sleep(0)  # type: ignore[unused-coroutine]
+
+
+@pytest.fixture
+def _asyncio_logs_to_nobody() -> Iterator[None]:
+    """Keep the error that a test makes on purpose from the check round the tests."""
+    logger = logging.getLogger("asyncio")
+    handlers, logger.handlers = logger.handlers, []
+    yield
+    logger.handlers = handlers
+
+
+@pytest.mark.usefixtures("_asyncio_logs_to_nobody")
+def test_an_error_that_nobody_saw_is_found() -> None:
+    async def main() -> None:
+        asyncio.get_running_loop().create_future().set_exception(ValueError("unseen"))
+
+    with pytest.raises(Leaked, match="never retrieved"), no_leaks():
+        asyncio.run(main())
+
+
+def test_a_cycle_is_found_and_taken_away() -> None:
+    def make() -> None:
+        error = ValueError("holds its own frame")
+        try:
+            raise error
+        except ValueError as caught:
+            caught.keep = caught  # type: ignore[attr-defined]
+
+    with pytest.raises(Leaked, match="cyclic garbage: 1 x ValueError"), no_leaks(cycles=True):
+        make()
+    assert gc.isenabled()
+    with no_leaks(cycles=True):
+        pass
+
+
+def test_other_warnings_come_through() -> None:
+    with pytest.warns(UserWarning, match="for the user"), no_leaks():
+        warnings.warn("for the user", stacklevel=1)
+
+
+def test_a_block_that_raises_is_not_checked() -> None:
+    left: list[Callable[[], object]] = []
+
+    def fail() -> None:
+        left.append(leave_a_file())
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), no_leaks():
+        fail()
+    left[0]()
+
+
+# The model
+
+A = JobSpec("1", attempts=(Attempt(2.0),))
+FAILS = JobSpec("1", attempts=(Attempt(2.0, fails=True),))
+SOFT = replace(FAILS, critical=False)
+STAYS = JobSpec("1", forever=True, attempts=(Attempt(inf),))
+BOTH = (Attempt(1.0, fails=True), Attempt(1.5))
+
+FINISHED, FAILED, CANCELLED, SKIPPED = (
+    State.FINISHED,
+    State.FAILED,
+    State.CANCELLED,
+    State.SKIPPED,
+)
+
+
+@pytest.mark.parametrize(
+    ("root", "ok", "fates"),
+    [
+        (JobSpec("", jobs=()), True, {}),
+        (JobSpec("", jobs=(A, JobSpec("2", requires=(A,)))), True, {"1": 2.0, "2": 3.0}),
+        (
+            JobSpec("", jobs=(FAILS, JobSpec("2", attempts=(Attempt(3.0),)))),
+            False,
+            {"2": CANCELLED},
+        ),
+        (JobSpec("", jobs=(SOFT, JobSpec("2", requires=(SOFT,)))), False, {"2": SKIPPED}),
+        (JobSpec("", jobs=(SOFT, JobSpec("2", after=(SOFT,)))), True, {"1": FAILED, "2": 3.0}),
+        (JobSpec("", jobs=(FAILS, JobSpec("2", after=(FAILS,)))), False, {"2": SKIPPED}),
+        (
+            JobSpec("", keep_going=True, jobs=(FAILS, JobSpec("2", after=(FAILS,)))),
+            False,
+            {"2": FINISHED},
+        ),
+        (
+            JobSpec("", jobs=(STAYS, JobSpec("2", requires=(STAYS,)))),
+            True,
+            {"1": CANCELLED, "2": 1.0},
+        ),
+        (JobSpec("", jobs=(JobSpec("1", attempts=BOTH),)), True, {"1": 2.5}),
+        (JobSpec("", jobs=(JobSpec("1", timeout=0.5),)), False, {"1": FAILED}),
+        (JobSpec("", window=1, jobs=(JobSpec("1"), JobSpec("2"))), True, {"1": 1.0, "2": 2.0}),
+        (JobSpec("", timeout=0.5, jobs=(JobSpec("1"),)), False, {"1": CANCELLED}),
+        (JobSpec("", jobs=(JobSpec("1", cancel_at=0.5),)), False, {"1": CANCELLED}),
+        (
+            JobSpec("", jobs=(JobSpec("1", jobs=(replace(FAILS, id="1.1"),), critical=False),)),
+            True,
+            {"1": FAILED, "1.1": FAILED},
+        ),
+        (
+            JobSpec("", pools={"p": 1}, jobs=(JobSpec("1", pool="p"), JobSpec("2", pool="p"))),
+            True,
+            {"2": 2.0},
+        ),
+    ],
+)
+def test_the_model_knows_the_contract(
+    root: JobSpec, ok: bool, fates: dict[str, State | float]
+) -> None:
+    prediction = predict(root)
+    assert prediction.ok is ok
+    for job, expected in fates.items():
+        fate = prediction.fates[job]
+        got = fate.ended if isinstance(expected, float) else fate.state
+        assert got == expected, job
+    performance = play(root)
+    assert not differences(prediction, performance)
+    assert not violations(performance)
+
+
+def test_the_model_says_when_a_run_never_ends() -> None:
+    never = JobSpec("1", forever=True, notify=True, ready_after=inf, attempts=(Attempt(inf),))
+    with pytest.raises(ValueError, match="never ends: 1, 2 are not over"):
+        predict(JobSpec("", jobs=(never, JobSpec("2", requires=(never,)))))
+
+
+def test_the_model_says_when_more_than_one_outcome_is_right() -> None:
+    assert predict(JobSpec("", jobs=(JobSpec("1"), JobSpec("2")))).tied
+    assert not predict(JobSpec("", jobs=(A, JobSpec("2")))).tied
+
+
+def test_the_same_seed_gives_the_same_graph() -> None:
+    assert sketch(random_graph(5)) == sketch(random_graph(5)) != sketch(random_graph(6))
+    assert sketch(random_graph(5, tied=True)) != sketch(random_graph(5))
+
+
+def test_a_graph_finds_its_jobs() -> None:
+    graph = JobSpec("", jobs=(A,))
+    assert graph.find("1") is A
+    with pytest.raises(KeyError):
+        graph.find("2")
+
+
+def test_what_differs_from_the_model_is_told() -> None:
+    right = JobSpec("", jobs=(A, JobSpec("2", requires=(A,))))
+    performance = play(JobSpec("", jobs=(A, JobSpec("2"))))
+    found = "\n".join(differences(predict(right), performance))
+    assert "job 2: starts: [2.0] expected, [0.0] seen" in found
+
+
+# Cancel everywhere
+
+
+class Forgetful(AbstractJob):
+    """A job that leaves a task behind if it is cancelled."""
+
+    async def corun(self) -> None:
+        try:
+            await asyncio.sleep(1)
+        except asyncio.CancelledError:
+            self.left = asyncio.create_task(asyncio.sleep(1000), name="forgotten")
+            raise
+
+
+class Polite(AbstractJob):
+    """A job that opens something and closes it."""
+
+    is_open = False
+
+    async def corun(self) -> None:
+        await asyncio.sleep(0)
+        self.is_open = True
+        await asyncio.sleep(5)
+
+    async def coshutdown(self) -> None:
+        self.is_open = False
+
+
+def check_closed(engine: Engine) -> None:
+    assert not any(job.is_open for job in engine.jobs if isinstance(job, Polite)), "still open"
+
+
+def chain() -> Engine:
+    first, second = Polite(label="first"), Polite(label="second")
+    return Engine(first, second.requires(first))
+
+
+def test_a_good_graph_can_be_cancelled_everywhere() -> None:
+    assert cancel_everywhere(chain, check=check_closed) >= 6
+
+
+def test_a_task_left_behind_is_found() -> None:
+    with pytest.raises(CancelFailed, match=r"task left: forgotten"):
+        cancel_everywhere(lambda: Engine(Forgetful()))
+
+
+def test_what_the_check_of_the_user_finds_is_told() -> None:
+    def check(engine: Engine) -> None:
+        assert all(job.state is State.FINISHED for job in engine.jobs), "not finished"
+
+    with pytest.raises(CancelFailed, match=r"cancelled at turn \d+ of the loop:\n  not finished"):
+        cancel_everywhere(chain, check=check)
+
+
+def test_another_way_to_cancel_may_be_chosen() -> None:
+    def by_hand(engine: Engine, _: asyncio.Task[bool]) -> None:
+        next(iter(engine.jobs)).cancel()
+
+    assert cancel_everywhere(chain, cancel=by_hand, check=check_closed) >= 6
+
+
+def test_a_run_without_end_is_told() -> None:
+    with pytest.raises(CancelFailed, match="has not ended after 3 turns"):
+        cancel_everywhere(lambda: Engine(Job(asyncio.sleep, 1)), most=3)

@@ -1,0 +1,19 @@
+"""What goes round every promise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from engine import watch
+from tests.promises.witness import Witness
+
+
+@pytest.fixture(autouse=True)
+def _no_false_success() -> Iterator[None]:
+    problems: list[str] = []
+    with watch(lambda engine: Witness(engine, problems)):
+        yield
+    if problems:
+        pytest.fail("a run was not what it said:\n  " + "\n  ".join(problems), pytrace=False)

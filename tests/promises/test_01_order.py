@@ -1,0 +1,44 @@
+"""Promise 1: order and outcome follow from the graph and the jobs' outcomes alone.
+
+Random graphs are played on a virtual clock and held against the reference model: the state, the
+instants of start and end of every job and attempt, the order of starts, the verdict, the failures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from engine.testing import JobSpec, differences, play, predict, random_graph, sketch, violations
+
+
+def disagreement(graph: JobSpec) -> str:
+    """What the engine does otherwise than the model, or against a rule; empty if nothing."""
+    performance = play(graph)
+    found = differences(predict(graph), performance) + violations(performance)
+    return "\n".join([*found, sketch(graph)]) if found else ""
+
+
+def test_seeded_graphs_end_as_the_model_says(count: Callable[[int, int], int]) -> None:
+    for seed in range(count(600, 10_000)):
+        graph = random_graph(seed)
+        if not predict(graph).tied:
+            assert not disagreement(graph), f"seed {seed}"
+
+
+@given(st.randoms(use_true_random=False))
+def test_found_graphs_end_as_the_model_says(source: Random) -> None:
+    graph = random_graph(source, most=6)
+    assume(not predict(graph).tied)
+    assert not disagreement(graph)
+
+
+def test_where_everything_happens_at_once_the_rules_hold(count: Callable[[int, int], int]) -> None:
+    for seed in range(count(400, 10_000)):
+        graph = random_graph(seed, tied=True)
+        assert not (broken := violations(play(graph))), "\n".join(
+            [f"seed {seed}", *broken, sketch(graph)]
+        )
