@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from engine import (
     JobAdded,
@@ -38,7 +39,7 @@ from engine import (
 
 from . import states
 from .cells import clean, width
-from .records import TAIL_LINES, Counts, Group, JobLine, RunFacts, Said
+from .records import NO_TAIL, TAIL_LINES, Counts, Group, JobLine, RunFacts, Said
 from .states import look_of
 
 TAIL_LINES_FINISHED = 40
@@ -114,15 +115,20 @@ class Model:
 
     # ---- questions
 
-    def waits_for(self, job: str) -> list[JobLine]:
-        """Return the lines of the jobs that keep this one from starting, in its own order."""
-        row = self.rows[job].row
-        wanted = dict.fromkeys((*row.requires, *row.after))
-        return [self.rows[other] for other in wanted if other in self.rows and not self._met(other)]
+    def waits_for(self, job: str, most: int | None = None) -> list[JobLine]:
+        """Return the lines of the jobs that keep this one from starting, in its own order.
 
-    def dependents(self, job: str) -> list[JobLine]:
-        """Return the lines of the jobs that wait, or waited, for this one."""
-        return [self.rows[other] for other in self._dependents.get(job, ())]
+        Args:
+            job: its id.
+            most: at most so many of them; `missing` of its line says how many there are.
+        """
+        line = self.rows[job]
+        wanted = (self.rows[other] for other in islice(line.wanted, line.met_first, None))
+        return list(islice((other for other in wanted if not other.met), most))
+
+    def dependents(self, job: str) -> Sequence[str]:
+        """Return the ids of the jobs that wait, or waited, for this one."""
+        return self._dependents.get(job, ())
 
     def parent(self, line: JobLine) -> JobLine | None:
         """Return the line of the nested engine that holds this one, None for the outermost."""
@@ -139,15 +145,14 @@ class Model:
             return self._why_queued(line)
         if line.state is not State.IDLE:
             return ""
-        missing = self.waits_for(job)
-        if len(missing) == 1:
-            only = missing[0]
-            return f"waits for {only.label}{_how_far(only)}"
+        missing = self.waits_for(job, NAMED)
+        if line.missing == 1:
+            return f"waits for {missing[0].label}{_how_far(missing[0])}"
         if missing:
-            names = [other.label for other in missing[:NAMED]]
-            if len(missing) > NAMED:
-                names.append(f"+{len(missing) - NAMED}")
-            return f"waits for {len(missing)}: {', '.join(names)}"
+            names = [other.label for other in missing]
+            if line.missing > NAMED:
+                names.append(f"+{line.missing - NAMED}")
+            return f"waits for {line.missing}: {', '.join(names)}"
         parent = self.parent(line)
         if parent is not None and parent.state in (State.IDLE, State.SCHEDULED):
             return f"waits for {parent.label} to start"
@@ -201,12 +206,11 @@ class Model:
             line.group = Group(window=line.row.window)
 
     def _link(self, line: JobLine) -> None:
-        for other in dict.fromkeys((*line.row.requires, *line.row.after)):
+        either = dict.fromkeys((*line.row.requires, *line.row.after))
+        line.wanted = tuple(other for other in either if other in self.rows)
+        for other in line.wanted:
             self._dependents.setdefault(other, []).append(line.id)
-            line.missing += not self._met(other)
-
-    def _met(self, job: str) -> bool:
-        return job in self.rows and self.rows[job].met
+            line.missing += not self.rows[other].met
 
     def _group_of(self, line: JobLine) -> Group:
         """Return the group that a line is right in."""
@@ -294,7 +298,16 @@ class Model:
             dependent = self.rows[other]
             dependent.missing -= 1
             dependent.version = self.version
+            if dependent.wanted[dependent.met_first] == line.id:
+                self._pass_over_met(dependent)
         self.order_version += 1
+
+    def _pass_over_met(self, line: JobLine) -> None:
+        """Go on to the first job in its order that it misses; over a run, once over all."""
+        wanted, place = line.wanted, line.met_first
+        while place < len(wanted) and self.rows[wanted[place]].met:
+            place += 1
+        line.met_first = min(place, len(wanted) - 1)
 
     def _job_ready(self, tick: JobReady) -> None:
         line = self._known(tick.job)
@@ -324,6 +337,8 @@ class Model:
     def _job_output(self, tick: JobOutput) -> None:
         line = self._known(tick.job)
         text = tick.text[:LINE_LENGTH]
+        if line.tail is NO_TAIL:
+            line.tail = deque(maxlen=TAIL_LINES)
         line.tail.append(Said(tick.wall, tick.stream, text))
         line.outputs += 1
         line.said = text

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from engine import State
 
@@ -22,6 +23,9 @@ DEPTH = 8
 
 BREADTH = 12
 """How many requirements of one job it names."""
+
+LINES = 100
+"""How many lines it has at most: a large graph must not be walked ten times a second."""
 
 _NAME = 10
 """Cells of the names of facts in the details."""
@@ -63,7 +67,7 @@ class Panes:
         line = self.model.rows[job]
         if pane is Pane.LOG:
             return self._log(line)
-        return self._details(line) if pane is Pane.DETAILS else self._why(line)
+        return self._details(line) if pane is Pane.DETAILS else islice(self._why(line), LINES)
 
     def _help(self) -> Iterator[Row]:
         """Tell the keys and what the glyphs mean."""
@@ -99,7 +103,7 @@ class Panes:
                 yield [("head", f"{'' if index else name:{_NAME}}"), ("", part)]
         yield from self._others("requires", line.row.requires)
         yield from self._others("after", line.row.after)
-        yield from self._others("allows", [job.id for job in self.model.dependents(line.id)])
+        yield from self._others("allows", self.model.dependents(line.id))
         if line.tail:
             yield []
             yield from self._log(line)
@@ -127,18 +131,18 @@ class Panes:
         if not row.critical:
             yield "critical", "no"
 
-    def _others(self, name: str, jobs: Iterable[str]) -> Iterator[Row]:
+    def _others(self, name: str, jobs: Sequence[str]) -> Iterator[Row]:
         """Tell the jobs that another one is related to, one on each line."""
-        known = [self.model.rows[job] for job in jobs if job in self.model.rows]
-        for index, other in enumerate(known[:BREADTH]):
+        known = (self.model.rows[job] for job in jobs if job in self.model.rows)
+        for index, other in enumerate(islice(known, BREADTH)):
             look = other.shown_look
             yield [
                 ("head", f"{'' if index else name:{_NAME}}"),
                 (look.attribute, f"{self.style.glyph(look)} "),
                 ("", self.style.text(other.label)),
             ]
-        if len(known) > BREADTH:
-            yield [("dim", f"{'':{_NAME}}+{len(known) - BREADTH}")]
+        if len(jobs) > BREADTH:
+            yield [("dim", f"{'':{_NAME}}+{len(jobs) - BREADTH}")]
 
     # ---- why it waits
 
@@ -150,17 +154,17 @@ class Panes:
 
     def _why_below(self, line: JobLine, depth: int, seen: set[str]) -> Iterator[Row]:
         """Tell what a job waits for; what was told already is not opened again."""
-        missing = self.model.waits_for(line.id)
+        missing = self.model.waits_for(line.id, BREADTH)
         parent = self.model.parent(line)
         if not missing and parent is not None and parent.state in (State.IDLE, State.SCHEDULED):
             missing = [parent]
-        for other in missing[:BREADTH]:
+        for other in missing:
             yield self._why_line(other, depth)
             if depth < DEPTH and other.state is State.IDLE and other.id not in seen:
                 seen.add(other.id)
                 yield from self._why_below(other, depth + 1, seen)
-        if len(missing) > BREADTH:
-            yield [("dim", f"{'  ' * depth}+{len(missing) - BREADTH}")]
+        if line.missing > BREADTH:
+            yield [("dim", f"{'  ' * depth}+{line.missing - BREADTH}")]
 
     def _why_line(self, line: JobLine, depth: int) -> Row:
         look, style = line.shown_look, self.style

@@ -26,6 +26,10 @@ class Said:
     text: str
 
 
+NO_TAIL: deque[Said] = deque(maxlen=0)
+"""The tail of each job that has printed nothing: they share it, as a deque takes 600 bytes."""
+
+
 @dataclass(slots=True)
 class Counts:
     """How many jobs are in each state; jobs that are forever, or hold others, are not counted."""
@@ -126,7 +130,9 @@ class JobLine:
         started_at, attempt_at: when it was first started, and when its last attempt began
             (monotonic), or None.
         ended_at, ready_at: when it was over, when it became ready (monotonic), or None.
-        missing: how many of the jobs it waits for are not met yet.
+        wanted: ids of the jobs that it waits for, each once.
+        missing: how many of them are not met yet.
+        met_first: so many of the first are known to be met; it saves looking at them again.
         version: the version of the model that changed it last.
     """
 
@@ -144,13 +150,15 @@ class JobLine:
     percent: float | None = None
     message: str = ""
     said: str = ""
-    tail: deque[Said] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
+    tail: deque[Said] = field(default_factory=lambda: NO_TAIL)
     outputs: int = 0
     started_at: float | None = None
     attempt_at: float | None = None
     ended_at: float | None = None
     ready_at: float | None = None
+    wanted: tuple[str, ...] = ()
     missing: int = 0
+    met_first: int = 0
     version: int = 0
 
     @property

@@ -44,6 +44,7 @@ class View:
         question: what is asked (yes or no), or empty.
         notice: what the user is told, or empty.
         shown: ids of the rows drawn last, all of them, in their order.
+        place: where among them the cursor is, from 0.
         page, pane_page: how many rows of the list and of the pane had room.
         pane_lines: how many lines the pane had.
     """
@@ -63,22 +64,13 @@ class View:
     question: str = ""
     notice: str = ""
     shown: list[str] = field(default_factory=list)
+    place: int = 0
     page: int = 1
     pane_page: int = 1
     pane_lines: int = 0
     listing: Listing = field(default_factory=Listing)
 
     # ---- where the cursor is
-
-    @property
-    def place(self) -> int:
-        """Place of the cursor among the rows drawn last, from 0."""
-        if self.cursor is None:
-            return 0
-        try:
-            return self.shown.index(self.cursor)
-        except ValueError:
-            return 0
 
     @property
     def chosen(self) -> str | None:
@@ -92,13 +84,14 @@ class View:
         The cursor stays on its job.  If that is not among the rows any more, it goes to the row
         that came to its place.
         """
-        if self.cursor is not None and self.cursor not in shown:
-            place = min(self.place, len(shown) - 1)
-            self.cursor = shown[place] if shown else None
+        try:
+            self.place = 0 if self.cursor is None else shown.index(self.cursor)
+        except ValueError:
+            self.place = max(min(self.place, len(shown) - 1), 0)
+            self.cursor = shown[self.place] if shown else None
         self.shown, self.page = shown, max(page, 1)
-        place = self.place
         lowest = max(len(shown) - self.page, 0)
-        self.top = min(max(self.top, place - self.page + 1), place, lowest)
+        self.top = min(max(self.top, self.place - self.page + 1), self.place, lowest)
         return range(self.top, min(self.top + self.page, len(shown)))
 
     def look_into(self, lines: int, page: int) -> range:
@@ -128,7 +121,7 @@ class View:
         if self.in_pane and self.pane is not None:
             self._move_pane(-self.pane_lines)
         else:
-            self.cursor, self.top = None, 0
+            self.cursor, self.place, self.top = None, 0, 0
 
     def end(self) -> None:
         """Go to the last row."""
@@ -154,7 +147,7 @@ class View:
         return True
 
     def _put(self, place: int) -> None:
-        self.cursor = self.shown[place]
+        self.place, self.cursor = place, self.shown[place]
 
     def _move_pane(self, lines: int) -> None:
         lowest = max(self.pane_lines - self.pane_page, 0)

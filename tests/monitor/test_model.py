@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 
 import pytest
@@ -231,6 +232,22 @@ def test_a_job_that_was_never_announced_gets_a_line() -> None:
     model.apply(JobState("r", 0, START, 0.0, "7", State.SCHEDULED, State.RUNNING))
     assert model.rows["7"].label == "7"
     assert model.counts.run == 1
+
+
+def test_a_requirement_that_was_never_announced_keeps_nobody_waiting() -> None:
+    story = Story(row("1", requires=("9",)))
+    assert (story.model.rows["1"].missing, story.model.why_waiting("1")) == (0, "waits")
+
+
+def test_the_reasons_of_many_jobs_that_wait_for_many_are_cheap() -> None:
+    first = [row(str(number)) for number in range(5000)]
+    ids = tuple(job.id for job in first)
+    story = Story(*first, *(row(f"w{number}", requires=ids) for number in range(40)))
+    story.to(State.FINISHED, *ids[:-1])
+    before = time.thread_time()
+    reasons = {story.model.why_waiting(f"w{number}") for number in range(40)}
+    assert time.thread_time() - before < 0.005
+    assert reasons == {"waits for job4999"}
 
 
 def test_an_event_of_an_unknown_kind_changes_nothing() -> None:
