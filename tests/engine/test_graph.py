@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import product
 
@@ -10,8 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from engine import graph
-from engine.errors import CycleError, GraphError
+from engine import AbstractJob, AlreadyRunning, CycleError, Engine, GraphError, Job, graph
 
 
 @dataclass
@@ -369,3 +369,105 @@ def test_nothing_changes_the_graph_it_is_given(g: Case) -> None:
     graph.sanitize(g.nodes, g.requires, g.after)
     graph.keep_only(g.nodes, g.requires, g.after, g.nodes[1:])
     assert g == twin
+
+
+# --- the same, as methods of an engine
+
+
+async def step() -> None:
+    """Do nothing."""
+
+
+def diamond() -> tuple[Engine, dict[str, Job]]:
+    """Return an engine of ``a -> (b, c) -> d``, d coming only after c, inserted backwards."""
+    jobs = {label: Job(step, label=label) for label in "dcba"}
+    jobs["b"].requires(jobs["a"])
+    jobs["c"].requires(jobs["a"])
+    jobs["d"].requires(jobs["b"]).after(jobs["c"])
+    return Engine(*jobs.values()), jobs
+
+
+def labels(jobs: Iterable[AbstractJob]) -> str:
+    return "".join(str(job.label) for job in jobs)
+
+
+def test_an_engine_knows_its_graph() -> None:
+    engine, jobs = diamond()
+    assert labels(engine) == "dcba"
+    assert labels(engine.topological_order()) == "acbd"
+    assert labels(engine.entry_jobs()) == "a"
+    assert labels(engine.exit_jobs()) == "d"
+    assert labels(engine.predecessors(jobs["d"])) == "cb"
+    assert labels(engine.successors(jobs["a"], [jobs["b"]])) == "dcb"
+    assert labels(engine.predecessors_upstream(jobs["d"])) == "cba"
+    assert labels(engine.successors_downstream(jobs["a"])) == "dcb"
+    assert labels(engine.iterate_jobs()) == "dcba"
+
+
+def test_an_engine_of_what_is_kept_runs() -> None:
+    engine, jobs = diamond()
+    engine.keep_only([jobs["d"], jobs["b"]])
+    assert labels(engine) == "db"
+    assert jobs["d"].required == (jobs["b"],)
+    assert jobs["d"].awaited == ()
+    assert jobs["a"].engine is None
+    assert engine.orchestrate()
+    assert jobs["a"].is_idle()
+
+
+def test_an_engine_is_cut_to_what_lies_between() -> None:
+    engine, jobs = diamond()
+    engine.keep_only_between(starts=jobs["b"])
+    assert labels(engine) == "db"
+    engine, jobs = diamond()
+    engine.keep_only_between(starts=jobs["a"], ends=jobs["b"], keep_starts=False)
+    assert labels(engine) == "b"
+    assert jobs["b"].required == ()
+
+
+def test_an_engine_bypasses_a_job() -> None:
+    engine, jobs = diamond()
+    engine.bypass_and_remove(jobs["c"])
+    engine.bypass_and_remove(jobs["b"])
+    assert labels(engine) == "da"
+    assert jobs["d"].required == jobs["d"].awaited == (jobs["a"],)
+    assert engine.orchestrate()
+
+
+def test_a_link_of_both_kinds_shows_in_the_list_and_is_drawn_once() -> None:
+    engine, jobs = diamond()
+    engine.bypass_and_remove(jobs["c"])
+    jobs["d"].after(jobs["b"])
+    assert repr(jobs["d"]) == "<Job `d' idle - [requires [b]] - [after [a, b]]>"
+    assert engine.dot_format().count('-> "1"') == 2
+
+
+def test_an_engine_is_mended_at_every_depth(caplog: pytest.LogCaptureFixture) -> None:
+    stray = Job(step, label="stray")
+    inside = Job(step, label="inside", required=stray)
+    inner = Engine(inside, label="inner", after=stray)
+    engine = Engine(inner, label="outer")
+    with pytest.raises(GraphError, match="stray"):
+        engine.check()
+    engine.sanitize()
+    assert inside.required == inner.awaited == ()
+    assert engine.check() is None  # type: ignore[func-returns-value]
+    assert "inside no longer waits for stray" in caplog.text
+    assert engine.orchestrate()
+
+
+def test_a_graph_is_not_changed_under_a_run() -> None:
+    async def meddle() -> None:
+        for change in (
+            lambda: engine.keep_only(jobs["a"]),
+            lambda: engine.keep_only_between(starts=jobs["a"]),
+            lambda: engine.bypass_and_remove(jobs["b"]),
+            engine.sanitize,
+        ):
+            with pytest.raises(AlreadyRunning):
+                change()
+
+    engine, jobs = diamond()
+    engine.add(Job(meddle))
+    assert engine.orchestrate(), engine.why()
+    assert labels(jobs["d"].required) == "b"
