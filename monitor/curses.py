@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal, TypeAlias, cast
 
 from engine import AbstractJob, BadOption, Engine, Sequence, Tick, watch
@@ -16,8 +17,8 @@ from engine.text import safe_repr
 
 from .display import Display, Face
 from .lines import Json, Plain
-from .stage import Stage
-from .terminal import Terminal, is_capable
+from .stage import Controls, Stage
+from .terminal import is_capable
 
 _LOG = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ class EngineCurses(Engine):
         self,
         *jobs: AbstractJob | Sequence,
         ui: Ui = "auto",
-        ascii: bool | None = None,  # noqa: A002 - the word that users know
+        ascii: bool | None = None,
         **options: Any,
     ) -> None:
         super().__init__(*jobs, **options)
@@ -86,7 +87,7 @@ def attach(
     engine: Engine,
     *,
     ui: Ui = "auto",
-    ascii: bool | None = None,  # noqa: A002 - the word that users know
+    ascii: bool | None = None,
 ) -> Iterator[None]:
     """Show the next run of an engine of any kind, `corun()` too.
 
@@ -147,7 +148,7 @@ def _shown(engine: Engine, ui: Ui, ascii_only: bool | None) -> Iterator[Display 
         yield None
         return
     try:
-        display = Display(_face(engine, ui, ascii_only))
+        display = Display(partial(_face, _Controls(engine), ui, ascii_only))
         try:
             yield display
         finally:
@@ -156,14 +157,14 @@ def _shown(engine: Engine, ui: Ui, ascii_only: bool | None) -> Iterator[Display 
         _showing.release()
 
 
-def _face(engine: Engine, ui: Ui, ascii_only: bool | None) -> Face:
+def _face(controls: Controls, ui: Ui, ascii_only: bool | None) -> Face:
     if ui == "json":
         return Json()
     if ascii_only is None:
         ascii_only = _is_ascii_wanted()
     if ui in {"auto", "curses"} and is_capable():
         try:
-            return Stage(Terminal(), _Controls(engine), ascii_only=ascii_only)
+            return Stage(controls, ascii_only=ascii_only)
         except OSError as error:
             _LOG.warning("no screen, plain lines instead: %s", error)
     elif ui == "curses":

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from typing import Protocol
 
-from engine.ticks import RunEnded, RunStarted, Tick
+from engine import RunStarted, Tick
 
 from .queue import CoalescingQueue
 from .wake import Wake
@@ -32,8 +33,8 @@ CATCHING_UP = 10.0
 class Face(Protocol):
     """One way to show a run.
 
-    `begin` and `end` are called by the thread that runs the run, as is `rescue`; all the rest by
-    the thread of the display.
+    `begin`, `rescue` and `end` are called by the thread that runs the run, all else by the thread
+    of the display.
     """
 
     def begin(self, wake: Wake) -> None:
@@ -61,44 +62,58 @@ class Face(Protocol):
     def rescue(self) -> None:
         """Give it back at once, as the thread does not get to it."""
 
-    def end(self) -> None:
-        """Say the last."""
+    def end(self, *, complete: bool) -> None:
+        """Say the last, and let go of everything.
+
+        Args:
+            complete: the thread has ended, having taken all events there were.
+        """
 
 
 class Display:
     """Shows one run, from its RunStarted until `close`; a reader for ticks.
 
     Args:
-        face: how.
+        face: makes what shows it, once it starts.
     """
 
-    def __init__(self, face: Face) -> None:
-        self._face = face
+    def __init__(self, face: Callable[[], Face]) -> None:
+        self._make_face = face
         self._queue = CoalescingQueue()
-        self._wake = Wake()
-        self._given_back = threading.Event()
-        self._closing = self._dead = self._ended = False
-        self._thread: threading.Thread | None = None
+        self._show: _Show | None = None
+        self._closed = False
 
     def put_nowait(self, event: Tick) -> None:
         """Take an event of the run; returns at once."""
-        if self._dead or self._closing:
+        if self._closed:
             return
         self._queue.put_nowait(event)
-        self._ended = isinstance(event, RunEnded)
-        if self._thread is None and isinstance(event, RunStarted):
-            self._face.begin(self._wake)
-            self._thread = threading.Thread(target=self._run, name="monitor", daemon=True)
-            self._thread.start()
+        if self._show is None and isinstance(event, RunStarted):
+            self._show = _Show(self._make_face(), self._queue)
 
     def close(self) -> None:
         """Give back the terminal, say the last; then do nothing more."""
-        if self._closing:
-            return
-        self._closing = True
-        if self._thread is None:
-            self._wake.close()
-            return
+        show, self._show, self._closed = self._show, None, True
+        if show is not None:
+            show.end()
+
+
+class _Show:
+    """The thread of a display, and its face."""
+
+    def __init__(self, face: Face, queue: CoalescingQueue) -> None:
+        self._face = face
+        self._queue = queue
+        self._wake = Wake()
+        self._ending = False
+        self._given_back = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="monitor", daemon=True)
+        face.begin(self._wake)
+        self._thread.start()
+
+    def end(self) -> None:
+        """End the thread; what it does not do in time is done here."""
+        self._ending = True
         try:
             self._wake.set()
             self._given_back.wait(CLOSING)
@@ -106,26 +121,24 @@ class Display:
             # Also if a KeyboardInterrupt cut the waiting short.
             if not self._given_back.is_set():
                 self._face.rescue()
-            self._say_the_last(self._thread)
-
-    def _say_the_last(self, thread: threading.Thread) -> None:
-        thread.join(CATCHING_UP if self._ended else CLOSING)
-        if not thread.is_alive():
-            self._face.end()
-            self._wake.close()
+            self._thread.join(CATCHING_UP if self._queue.ended else CLOSING)
+            complete = not self._thread.is_alive()
+            self._face.end(complete=complete)
+            if complete:
+                self._wake.close()
 
     def _run(self) -> None:
         block_signals()
         try:
-            while not self._closing:
+            while not self._ending:
                 try:
                     self._turn()
                 except Exception as error:
                     self._face.fail(error)
         except Exception:
-            # Not even the simpler way works; the run is told, and nothing is shown any more.
+            # Not even the simpler way works: nothing is shown any more, and the run goes on.
             _LOG.exception("the monitor has failed, the run goes on without it")
-            self._dead = True
+            self._queue.drop()
         finally:
             self._face.close()
             self._given_back.set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from engine.ticks import Tick
+from engine import Tick
 
 from .model import Model
 from .plain import JsonPrinter, PlainPrinter
@@ -62,12 +62,13 @@ class Plain:
     def rescue(self) -> None:
         """Do nothing, likewise."""
 
-    def end(self) -> None:
+    def end(self, *, complete: bool) -> None:
         """Tell that the run was left, if it was, and have all written out."""
-        if self._model.run.ended is None:
+        if complete and self._model.run.ended is None:
             told = summary(self._model, time.monotonic(), ascii_only=self._ascii_only)
             self._lines.append(f"{told[0]}\n")
-        self._write_out()
+        if complete:
+            self._write_out()
         self._writer.close()
 
     def _write_out(self) -> None:
@@ -78,8 +79,7 @@ class Plain:
 class Json:
     """A line of JSON for each event, and nothing else on stdout.
 
-    What is printed inside a job becomes its JobOutput; what is printed to stdout elsewhere goes to
-    stderr, so that it neither spoils the lines nor gets lost.
+    What is printed inside a job becomes its JobOutput; all that is printed goes to stderr.
     """
 
     def __init__(self) -> None:
@@ -122,7 +122,8 @@ class Json:
     def rescue(self) -> None:
         """Do nothing, likewise."""
 
-    def end(self) -> None:
+    def end(self, *, complete: bool) -> None:
         """Give stdout back and have all written out."""
         self._takeover.stop()
+        self.refresh()
         self._writer.close()

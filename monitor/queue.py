@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from operator import attrgetter
 
-from engine.ticks import JobOutput, JobProgress, JobState, Tick
+from engine import JobOutput, JobProgress, JobState, RunEnded, Tick
 
 _SEQ = attrgetter("seq")
 
@@ -37,10 +37,15 @@ class CoalescingQueue:
         self._kept: list[Tick] = []
         self._progress: dict[str, JobProgress] = {}
         self._output: dict[str, deque[Tick]] = {}
+        self._dropping = False
+        self.ended = False
+        """The last event of the run has come."""
 
     def put_nowait(self, event: Tick) -> None:
         """Take `event` in."""
         with self._lock:
+            if self._dropping:
+                return
             if isinstance(event, JobProgress):
                 earlier = self._progress.get(event.job)
                 self._progress[event.job] = _merged(earlier, event) if earlier else event
@@ -54,6 +59,12 @@ class CoalescingQueue:
                     # What an attempt reported must not be mixed with what the next one does.
                     self._kept.append(told)
                 self._kept.append(event)
+                self.ended = isinstance(event, RunEnded)
+
+    def drop(self) -> None:
+        """Forget what is in here and all that comes: nobody will take it."""
+        self._dropping = True
+        self.take()
 
     def take(self) -> list[Tick]:
         """Return what has come since the last call, in the order of `seq`."""

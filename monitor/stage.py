@@ -26,7 +26,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Protocol
 
-from engine.ticks import JobOutput, JobProgress, Tick
+from engine import JobOutput, JobProgress, Tick
 
 from . import keys
 from .layout import compose
@@ -86,15 +86,17 @@ class Stage:
     """The face of a run on a terminal.
 
     Args:
-        terminal: where.
         controls: of the run.
         ascii_only: use no character above 127.
+
+    Raises:
+        OSError: there is no terminal.
     """
 
-    def __init__(self, terminal: Terminal, controls: Controls, *, ascii_only: bool) -> None:
+    def __init__(self, controls: Controls, *, ascii_only: bool) -> None:
         self.model = Model()
         self.view = View(ascii_only=ascii_only)
-        self._terminal = terminal
+        self._terminal = Terminal()
         self._controls = controls
         self._takeover = Takeover()
         self._place = Place.BEHIND
@@ -144,8 +146,8 @@ class Stage:
     def refresh(self) -> None:
         """Draw a frame, if it is time to, or tell what there is to tell in lines."""
         now = time.monotonic()
-        if now - self._turn_at > LATE and self._place in _WITH_KEYS:
-            self._go(Place.BEHIND)
+        if now - self._turn_at > LATE and self._terminal.in_front():
+            self._come_back()
         self._turn_at = now
         if self._place is Place.BEHIND:
             if self._terminal.in_front():
@@ -174,18 +176,23 @@ class Stage:
         self._writer.discard()
         self._terminal.rescue()
 
-    def end(self) -> None:
+    def end(self, *, complete: bool) -> None:
         """Replay the prints that were held back, and leave a summary behind."""
         self._takeover.stop()
-        now = time.monotonic()
-        if self._drawn:
-            lines = summary(self.model, now, ascii_only=self.view.ascii_only)
-            ended = self.model.run.ended is not None
-            self._writer.write("".join(f"{line}\n" for line in (lines if ended else lines[:1])))
-        else:
-            self._tell(now)
+        if complete:
+            self._sum_up()
         self._writer.close()
-        self._terminal.close()
+        if complete:
+            self._terminal.close()
+
+    def _sum_up(self) -> None:
+        now = time.monotonic()
+        if not self._drawn:
+            self._tell(now)
+            return
+        lines = summary(self.model, now, ascii_only=self.view.ascii_only)
+        ended = self.model.run.ended is not None
+        self._writer.write("".join(f"{line}\n" for line in (lines if ended else lines[:1])))
 
     # -- what keys do -------------------------------------------------------------------------
 
@@ -278,6 +285,14 @@ class Stage:
                 self._draw_at = 0.0
         except OSError:  # the terminal hung up
             self._place = Place.GONE
+
+    def _come_back(self) -> None:
+        """Set up again what others may have changed while we were stopped."""
+        if self._place in _WITH_KEYS:
+            self._terminal.take()
+        if self._place is Place.SCREEN:
+            self._screen.leave()
+            self._screen.enter()
 
     def _leave_screen(self) -> None:
         self._screen.leave()

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
+import os
 import re
 import sys
 import tempfile
@@ -23,10 +24,9 @@ from contextlib import suppress
 from contextvars import ContextVar
 from enum import Enum
 from typing import Any, TextIO
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from engine import output
-from engine.current import current
 
 SPOOL = 1_000_000
 """Bytes of prints that are kept in memory; more goes to a temporary file."""
@@ -46,7 +46,7 @@ class Way(Enum):
 
     THROUGH = "through"  # write it, as if nobody were in between
     HOLD = "hold"  # keep it for later
-    ASIDE = "aside"  # keep stdout clean: what is not told as a job's output goes to stderr
+    ASIDE = "aside"  # write all of it to stderr, as stdout is somebody else's
 
 
 class Takeover:
@@ -59,14 +59,17 @@ class Takeover:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._way = Way.THROUGH
-        self._spool = Spool()
+        self._spool: Spool | None = None
         self._streams: dict[str, tuple[TextIO, TextIO]] = {}
+        _takeovers.add(self)
 
     def start(self) -> None:
         """Put ourselves in the place of stdout and stderr, for logging handlers too."""
         for name in _NAMES:
             before = getattr(sys, name)
             if before is not None:
+                with suppress(OSError):  # the reader went away; whoever prints next is told
+                    before.flush()
                 ours = _proxy(before, _Sink(self, name, before))
                 self._streams[name] = before, ours
                 setattr(sys, name, ours)
@@ -90,7 +93,7 @@ class Takeover:
             self._way = Way.HOLD
 
     def put_aside(self) -> None:
-        """Keep stdout for somebody else from now on."""
+        """Keep stdout free for somebody else from now on."""
         with self._lock:
             self._way = Way.ASIDE
 
@@ -102,24 +105,42 @@ class Takeover:
         """
         while True:
             with self._lock:
-                spool, self._spool = self._spool, Spool()
-                if not spool:
+                spool, self._spool = self._spool, None
+                if spool is None:
                     self._way = Way.THROUGH
-                    return
+                    break
             # What is printed meanwhile has to come after it, so it is still kept.
             for name, data in spool.taken():
                 (write or self._replay)(name, data)
+        for _, ours in self._streams.values():
+            with suppress(OSError):
+                ours.flush()
 
     def printed(self, name: str, data: bytes) -> None:
         """Take what was printed to the stream of this name."""
         with self._lock:
             way = self._way
-            if way is Way.HOLD:
-                self._spool.append(name, data)
-        if way is Way.THROUGH or (way is Way.ASIDE and name == "stderr"):
-            self._pass(name, data)
-        elif way is Way.ASIDE and current.get() is None:
-            self._pass("stderr", data)
+            if way is Way.HOLD and self._keep(name, data):
+                return
+        self._pass("stderr" if way is Way.ASIDE else name, data)
+
+    def _keep(self, name: str, data: bytes) -> bool:
+        """Keep a piece of output; False if there is no room for it on the disk."""
+        self._spool = self._spool or Spool()
+        try:
+            self._spool.append(name, data)
+        except OSError:
+            return False
+        return True
+
+    def after_fork(self) -> None:
+        """Let pass what a child process prints: it keeps nothing, as nobody would replay it."""
+        self._lock = threading.RLock()
+        if self._spool is not None:
+            self._spool.close()
+            self._spool = None
+        if self._way is Way.HOLD:
+            self._way = Way.THROUGH
 
     def _replay(self, name: str, data: bytes) -> None:
         with suppress(OSError):  # nobody reads it any more
@@ -129,6 +150,17 @@ class Takeover:
         if name in self._streams:
             with suppress(ValueError):  # its owner closed it
                 _write(self._streams[name][0], data)
+
+
+_takeovers: WeakSet[Takeover] = WeakSet()
+
+
+def _after_fork() -> None:
+    for takeover in _takeovers:
+        takeover.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 class Spool:
@@ -146,9 +178,6 @@ class Spool:
     def __init__(self, size: int = SPOOL) -> None:
         self._file = tempfile.SpooledTemporaryFile(max_size=size)
         self._runs: list[tuple[str, int]] = []
-
-    def __bool__(self) -> bool:
-        return bool(self._runs)
 
     def append(self, name: str, data: bytes) -> None:
         """Add what was written to a stream."""
@@ -170,6 +199,10 @@ class Spool:
                     data = file.read(min(left, self._PIECE))
                     left -= len(data)
                     yield name, data
+
+    def close(self) -> None:
+        """Forget what there is."""
+        self._file.close()
 
 
 class _Sink(io.BufferedIOBase):
@@ -247,14 +280,14 @@ def _encoding(stream: TextIO) -> str:
 
 
 def _write(stream: TextIO, data: bytes) -> None:
-    """Write bytes to a text stream, and have them seen."""
+    """Write bytes to a text stream; a line is seen once it is whole, as on any terminal."""
     buffer = getattr(stream, "buffer", None)
     if buffer is None:
         stream.write(data.decode(_encoding(stream), "replace"))
     else:
-        stream.flush()
         buffer.write(data)
-    stream.flush()
+    if b"\n" in data:
+        stream.flush()
 
 
 def _redirect_logging(before: TextIO, after: TextIO) -> None:
