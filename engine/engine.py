@@ -263,23 +263,25 @@ class Engine(AbstractJob):
 
     def predecessors(self, *jobs: Jobs) -> JobList:
         """Return the jobs that any of `jobs` waits for directly."""
-        return graphs.predecessors(self._jobs, needs_of, last_jobs(jobs, "predecessors"))
+        return graphs.predecessors(self._jobs, needs_of, last_jobs(jobs, self, "predecessors"))
 
     def successors(self, *jobs: Jobs) -> JobList:
         """Return the jobs that wait for any of `jobs` directly."""
-        return graphs.successors(self._jobs, needs_of, last_jobs(jobs, "successors"))
+        return graphs.successors(self._jobs, needs_of, last_jobs(jobs, self, "successors"))
 
     def predecessors_upstream(self, *jobs: Jobs) -> JobList:
         """Return all that must be over before any of `jobs` starts, however far away."""
-        return graphs.upstream(self._jobs, needs_of, last_jobs(jobs, "predecessors_upstream"))
+        return graphs.upstream(self._jobs, needs_of, last_jobs(jobs, self, "predecessors_upstream"))
 
     def successors_downstream(self, *jobs: Jobs) -> JobList:
         """Return all that cannot start before any of `jobs` is over, however far away."""
-        return graphs.downstream(self._jobs, needs_of, last_jobs(jobs, "successors_downstream"))
+        return graphs.downstream(
+            self._jobs, needs_of, last_jobs(jobs, self, "successors_downstream")
+        )
 
     def keep_only(self, jobs: Jobs) -> Engine:
         """Remove all jobs but `jobs`, and what these waited for of the rest; return this engine."""
-        kept = last_jobs(jobs, "keep_only")
+        kept = last_jobs(jobs, self, "keep_only")
         return self._edit(graphs.keep_only(self._jobs, _required, _awaited, kept))
 
     def keep_only_between(
@@ -297,8 +299,8 @@ class Engine(AbstractJob):
         kept = graphs.between(
             self._jobs,
             needs_of,
-            starts=None if starts is None else last_jobs(starts, "keep_only_between"),
-            ends=None if ends is None else last_jobs(ends, "keep_only_between"),
+            starts=None if starts is None else last_jobs(starts, self, "keep_only_between"),
+            ends=None if ends is None else last_jobs(ends, self, "keep_only_between"),
             keep_starts=keep_starts,
             keep_ends=keep_ends,
         )
@@ -434,7 +436,8 @@ class Engine(AbstractJob):
         return True
 
     def _failed(self, verdict: Verdict) -> EngineFailed:
-        return EngineFailed(verdict.why, verdict.explanation, [self])
+        # It does not hold the engine, which holds it: no cycle.
+        return EngineFailed(verdict.why, verdict.explanation)
 
     async def _conduct(self, timeout: float | None) -> Verdict:
         """Run as the outermost engine."""
@@ -469,12 +472,7 @@ class Engine(AbstractJob):
                 root.state = State.CANCELLED if cancelled else State.FAILED
                 root.exception, root.reason = self._failed(verdict), verdict.why
             run.ended(plan, verdict, root.ended_at - begin)
-        if run.interruption is not None:
-            raise run.interruption
-        if conductor.cancelled is not None:
-            raise conductor.cancelled
-        if run.stuck is not None:
-            raise run.stuck
+        _raise_first(run.take_interruption(), conductor.take_cancelled(), run.take_stuck())
         return verdict
 
     async def _conduct_inside(self, node: Node) -> Verdict:
@@ -497,8 +495,7 @@ class Engine(AbstractJob):
                 error=None,
                 shutdown_failures={},
             )
-        if conductor.cancelled is not None:
-            raise conductor.cancelled
+        _raise_first(conductor.take_cancelled())
         return verdict
 
     def _begin_again(self, node: Node, run: Run) -> None:
@@ -795,6 +792,16 @@ def _refuse_spent(job: AbstractJob) -> None:
     for each in jobs:
         if isinstance(each, Job) and each.is_spent:
             raise UsedCoroutine(each)
+
+
+def _raise_first(*errors: BaseException | None) -> None:
+    """Raise the first that is an error; nobody else may hold it, its traceback leads to us."""
+    try:
+        for error in errors:
+            if error is not None:
+                raise error
+    finally:
+        del error, errors
 
 
 def _release(root: Node | None, plan: Plan) -> None:

@@ -208,7 +208,7 @@ class AbstractJob:
         self, how: str, known: dict[AbstractJob, None] | None, jobs: tuple[Jobs, ...], remove: bool
     ) -> dict[AbstractJob, None] | None:
         """Return `known` with `jobs` in or out; all is checked before anything is changed."""
-        others = list(last_jobs(jobs, f"{name_of(self)}.{how}()"))
+        others = last_jobs(jobs, self, how)
         engine = self.engine
         if self in others and not remove:
             raise SelfRequirement(self)
@@ -225,7 +225,7 @@ class AbstractJob:
 
     def __rshift__(self, others: Any) -> Any:
         """``a >> b`` is ``b.requires(a)``, and `b`, so that it can go on: ``a >> b >> [c, d]``."""
-        for other in first_jobs(others, f"{name_of(self)} >> ..."):
+        for other in first_jobs(others, self, ">>"):
             other.requires(self)
         return others
 
@@ -544,33 +544,56 @@ def with_results(value: Any) -> Any:
 # -- collections of jobs ---------------------------------------------------------------------
 
 
-def last_jobs(value: Any, where: str) -> Iterator[AbstractJob]:
-    """Give the jobs in `value`, a nested collection; a Sequence stands for its last job."""
-    return _collect(value, where, -1)
+class JobSequence:
+    """What makes a Sequence known to the jobs, which it is made of: `jobs`, in order."""
+
+    __slots__ = ()
+
+    @property
+    def jobs(self) -> tuple[AbstractJob, ...]:
+        """The jobs in their order."""
+        raise NotImplementedError
 
 
-def first_jobs(value: Any, where: str) -> Iterator[AbstractJob]:
-    """Give the jobs in `value`, a nested collection; a Sequence stands for its first job."""
-    return _collect(value, where, 0)
+def last_jobs(value: Jobs, *where: object) -> list[AbstractJob]:
+    """Return the jobs in `value`, a nested collection; a Sequence stands for its last job.
+
+    `where` says in errors who asks: a job or a text, then the name of the method.
+    """
+    return _collect(value, -1, where)
 
 
-def _collect(value: Any, where: str, end: int) -> Iterator[AbstractJob]:
-    from .sequence import Sequence
+def first_jobs(value: Jobs, *where: object) -> list[AbstractJob]:
+    """Return the jobs in `value`, a nested collection; a Sequence stands for its first job."""
+    return _collect(value, 0, where)
 
-    if isinstance(value, AbstractJob):
-        yield value
-    elif isinstance(value, Sequence):
-        yield from value.jobs[end:][:1]
-    elif value is None:
-        pass
-    elif isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping):
-        for item in value:
-            yield from _collect(item, where, end)
-    else:
-        raise NotAJob(
-            f"{where} takes jobs, Sequences and collections of these, not {safe_repr(value, 80)}",
-            value,
-        )
+
+def _collect(value: Any, end: int, where: tuple[object, ...]) -> list[AbstractJob]:
+    found: list[AbstractJob] = []
+    todo = [iter((value,))]
+    while todo:
+        for item in todo[-1]:
+            if isinstance(item, AbstractJob):
+                found.append(item)
+            elif isinstance(item, JobSequence):
+                found.extend(item.jobs[end:][:1])
+            elif item is not None:
+                todo.append(_iterate(item, where))
+                break
+        else:
+            todo.pop()
+    return found
+
+
+def _iterate(value: Any, where: tuple[object, ...]) -> Iterator[Any]:
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping):
+        return iter(value)
+    names = [name_of(each) if isinstance(each, AbstractJob) else str(each) for each in where]
+    raise NotAJob(
+        f"{'.'.join(names)}() takes jobs, Sequences and collections of these, "
+        f"not {safe_repr(value, 80)}",
+        value,
+    )
 
 
 # -- options ---------------------------------------------------------------------------------

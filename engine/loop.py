@@ -212,6 +212,7 @@ class _Signals:
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         for signum, handler in self._before.items():
             signal.signal(signum, handler)
+        self._cancel = None
         if self._signum is not None and not isinstance(error, KeyboardInterrupt):
             raise _leaving(self._signum) from None
 

@@ -315,6 +315,7 @@ class Plan:
             self.link(node, need, requires)
         elif requires and (need.state is not FINISHED or need.job.forever):
             self._skip([node], self._blame(need), now, out)
+            self._dispatch(out)
             self._finish_up(out, now)
         return out
 
@@ -416,6 +417,7 @@ class Plan:
             node.stop = (Stop.HAND, reason)
             self._end(node, CANCELLED, reason, now, out)
             self._release(node, now, out)
+            self._dispatch(out)
             self._finish_up(out, now)
         return out
 

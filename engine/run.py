@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from .current import current, said_by
 from .errors import JobCancelled, Stuck, name_of, names_of
+from .job import NOLABEL
 from .loop import Interrupted, LeaveNow, interrupted_by
 from .plan import Do, Instruction, Node, Plan, Stop
 from .text import safe_error, safe_line
@@ -74,6 +75,16 @@ class Run:
         self._failed_readers: set[int] = set()
         self._seq = 0
         self._telling = False
+
+    def take_interruption(self) -> BaseException | None:
+        """Return what a job raised to end the program, to be raised; it is not kept."""
+        taken, self.interruption = self.interruption, None
+        return taken
+
+    def take_stuck(self) -> Stuck | None:
+        """Return the error of a run that was stuck, to be raised; it is not kept."""
+        taken, self.stuck = self.stuck, None
+        return taken
 
     # -- events ------------------------------------------------------------------------------
 
@@ -184,16 +195,6 @@ class Conductor:
         self._paused: dict[Node, asyncio.Future[None]] = {}
         self._stopped: list[Node] = []
         """Those that were just asked to stop, to be given the same grace."""
-        self._how: dict[Do, Callable[..., None]] = {
-            Do.STOP: self._stop,
-            Do.TELL: self._tell,
-            Do.READY: self._tell_ready,
-            Do.STOPPING: self._tell_stopping,
-            Do.DRAIN: self._drain,
-            Do.MORE: self._more,
-            Do.WAKE: _call,
-            Do.OVER: self._over,
-        }
         # The tasks of all jobs begin in this context, not in that of the job that released them.
         self._context = contextvars.copy_context()
         plan.performer = self
@@ -225,6 +226,11 @@ class Conductor:
             self._timers.clear()
             self.run.conductors.remove(self)
 
+    def take_cancelled(self) -> asyncio.CancelledError | None:
+        """Return the cancellation that came from outside, to be raised; it is not kept."""
+        taken, self.cancelled = self.cancelled, None
+        return taken
+
     def _cancelled_from_outside(self, error: asyncio.CancelledError) -> None:
         if self.cancelled is None:
             self.cancelled = error
@@ -242,8 +248,9 @@ class Conductor:
         self._perform(self.plan.stop(reason, text, self.loop.time()))
 
     def cancel(self, node: Node, reason: str) -> None:
-        """Cancel one job."""
-        self._perform(self.plan.cancel(node, reason, self.loop.time()))
+        """Cancel one job, of this engine or of one inside it that has not begun."""
+        if node.plan is not None:
+            self._perform(node.plan.cancel(node, reason, self.loop.time()))
 
     def ready(self, node: Node) -> None:
         """A job has called `ready()`."""
@@ -310,7 +317,7 @@ class Conductor:
             if do is _START:
                 self._start(instruction[1])
             else:
-                self._how[do](*instruction[1:])
+                _HOW[do](self, *instruction[1:])
         if self._stopped:
             self._give_grace()
         plan = self.plan
@@ -324,6 +331,9 @@ class Conductor:
     def _tell_stopping(self, reason: StopReason) -> None:
         if self.run.conductors[:1] == [self]:
             self.run.tell(RunStopping, reason)
+
+    def _wake_up(self, wake: Callable[[], None]) -> None:
+        wake()
 
     def _more(self) -> None:
         self.loop.call_soon(self._poked)
@@ -359,7 +369,7 @@ class Conductor:
         job = node.job
         node.handle = _Attempt(
             self.loop.create_task(
-                self._live(node), name=job.label or name_of(job), context=self._context.copy()
+                self._live(node), name=job.label or NOLABEL, context=self._context.copy()
             )
         )
 
@@ -436,10 +446,9 @@ class Conductor:
     def _ended_cancelled(self, node: Node, error: asyncio.CancelledError) -> None:
         _without_our_frame(error)
         if node.stop is None:
-            failure = JobCancelled(
-                f"job {name_of(node.job)} raised a CancelledError that nobody asked for",
-                [node.job],
-            )
+            # It does not hold the job, which holds it: no cycle.
+            name = name_of(node.job)
+            failure = JobCancelled(f"job {name} raised a CancelledError that nobody asked for")
             failure.__cause__ = error
             self._fail(node, failure)
             return
@@ -565,8 +574,17 @@ class Conductor:
         self._perform(self.plan.due(node))
 
 
-def _call(wake: Callable[[], None]) -> None:
-    wake()
+# Not kept in the conductor, where bound methods would make cycles.
+_HOW: dict[Do, Callable[..., None]] = {
+    Do.STOP: Conductor._stop,
+    Do.TELL: Conductor._tell,
+    Do.READY: Conductor._tell_ready,
+    Do.STOPPING: Conductor._tell_stopping,
+    Do.DRAIN: Conductor._drain,
+    Do.MORE: Conductor._more,
+    Do.WAKE: Conductor._wake_up,
+    Do.OVER: Conductor._over,
+}
 
 
 class _Attempt:

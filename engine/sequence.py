@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from .errors import NotAJob
-from .job import AbstractJob, first_jobs
+from .job import AbstractJob, JobSequence, first_jobs
 from .text import safe_repr
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .job import Jobs
 
 
-class Sequence:
+class Sequence(JobSequence):
     """Chain `jobs`: each requires the one before it.
 
     To wait for a Sequence is to wait for its last job; what a Sequence waits for, its first job
@@ -87,7 +87,7 @@ class Sequence:
 
     def __rshift__(self, others: Any) -> Any:
         """``sequence >> b`` is ``b.requires(sequence)``, and `b`."""
-        for other in first_jobs(others, "Sequence >> ..."):
+        for other in first_jobs(others, "Sequence", ">>"):
             other.requires(self)
         return others
 

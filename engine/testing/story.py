@@ -196,7 +196,6 @@ class _Checker:
 
     def job_ready(self, tick: JobReady) -> None:
         job = tick.job
-        self.expect(self.rows[job].forever, tick, f"is about job {job}, which is not forever")
         state = self.states[job]
         self.expect(state is State.RUNNING, tick, f"is about job {job}, which is {state}")
         self.expect(job not in self.ready, tick, f"is told of job {job} twice")
