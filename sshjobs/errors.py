@@ -19,7 +19,7 @@ and the hop, and is always one safe line (see :mod:`engine.text`).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from engine.text import safe_line
 
@@ -52,11 +52,26 @@ class SshError(Exception):
         where = f"{node} (at its gateway {hop})" if hop is not None else f"{node}"
         file = f"{path}: " if path is not None else ""
         super().__init__(safe_line(f"{where}: {file}{problem}"))
+        self.problem = problem
         self.node = node
         self.hop = hop
         self.phase = phase
         self.path = path
         self.completed = completed
+
+    def seen_from(self, node: AnyNode) -> Self:
+        """Return this error as `node` meets it: what is wrong with a gateway is its `hop`."""
+        hop = self.hop
+        if hop is None and node != self.node and self.node is not None:
+            hop = self.node  # type: ignore[assignment] # what is between here and a node is a node
+        return type(self)(
+            self.problem,
+            node=node,
+            hop=hop,
+            phase=self.phase,
+            path=self.path,
+            completed=self.completed,
+        )
 
 
 class Unreachable(SshError):

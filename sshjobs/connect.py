@@ -1,0 +1,343 @@
+"""Make one connection: attempts, deadlines, host keys, login, and the errors that tell why not.
+
+Only what fails before the login begins is tried again, and only where the server dropped us without
+a word, as a stock sshd does when too many come at once (`MaxStartups`).  Whoever refuses us is not
+asked twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import asyncssh
+
+from engine.text import safe_line
+
+from .errors import (
+    AuthFailed,
+    ConnectionLost,
+    HostKeyChanged,
+    HostKeyUnknown,
+    SshError,
+    SshTimeout,
+    Unreachable,
+)
+from .hostkeys import Trust, look_up, record
+from .node import SshNode
+from .secret import Secret
+from .settings import Settings
+
+log = logging.getLogger("sshjobs")
+
+FIRST_PAUSE = 0.1
+LONGEST_PAUSE = 2.0
+
+Via = asyncssh.SSHClientConnection
+Gate = contextlib.AbstractAsyncContextManager[Any]
+
+
+class Client(asyncssh.SSHClient):
+    """What one attempt learns: how far it came, whose key the server showed, why it ended."""
+
+    def __init__(self, node: SshNode, trust: Trust, accept_new: bool, begun: Callable[[], None]) -> None:
+        self._node = node
+        self._trust = trust
+        self._accept_new = accept_new
+        self._begun = begun
+        self.connection: asyncssh.SSHClientConnection | None = None
+        self.verdict: type[SshError] | None = None
+        self.new_key: asyncssh.SSHKey | None = None
+        self.shown = ""
+        self.lost: Exception | None = None
+
+    @property
+    def begun(self) -> bool:
+        """True once something answered; what follows is handshake and login."""
+        return self.connection is not None
+
+    @property
+    def knows_server(self) -> bool:
+        """True once the server has proved its key: what follows is the login."""
+        return self.connection is not None and self.connection.get_server_host_key() is not None
+
+    def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
+        """Something answered: the time for the login begins."""
+        self.connection = conn
+        self._begun()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Keep why it ended."""
+        self.lost = exc
+
+    def validate_host_public_key(
+        self, host: str, addr: str, port: int, key: asyncssh.SSHKey
+    ) -> bool:
+        """Judge a key that is not on record; it has not been proved yet, so it is not recorded."""
+        self.shown = f"{key.get_algorithm()} {key.get_fingerprint()}"
+        known = self._trust.keys + self._trust.fallback + self._trust.authorities
+        if known:
+            self.verdict = HostKeyChanged
+            return False
+        if not self._accept_new:
+            self.verdict = HostKeyUnknown
+            return False
+        self.new_key = key
+        return True
+
+    def validate_host_ca_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
+        """Refuse a key that is signed by somebody who is not on record."""
+        self.shown = f"signed by {key.get_algorithm()} {key.get_fingerprint()}"
+        self.verdict = HostKeyChanged if self._trust.authorities else HostKeyUnknown
+        return False
+
+    def kbdint_auth_requested(self) -> Any:
+        """Offer keyboard-interactive if there is somebody to ask, else leave it to the password."""
+        return NotImplemented if self._node.keyboard_interactive is None else ""
+
+    def kbdint_challenge_received(
+        self, name: str, instructions: str, lang: str, prompts: Sequence[tuple[str, bool]]
+    ) -> Any:
+        """Ask the user's function, with texts that are safe to print."""
+        if self._node.keyboard_interactive is None:
+            return None
+        asked = [(safe_line(text), echo) for text, echo in prompts]
+        return self._node.keyboard_interactive(safe_line(name), safe_line(instructions), asked)
+
+
+async def connect(
+    node: SshNode,
+    settings: Settings,
+    tunnel: Tunnel | None,
+    gate: Callable[[], Gate],
+) -> asyncssh.SSHClientConnection:
+    """Return a connection to `node`, logged in.
+
+    Args:
+        node: where to.
+        settings: what that means.
+        tunnel: the way through the gateway, if there is one.
+        gate: entered for each attempt; bounds the handshakes that go on at once.
+
+    Raises:
+        SshError: why there is none.
+    """
+    loop = asyncio.get_running_loop()
+    left = node.connect_timeout
+    pause = FIRST_PAUSE
+    while True:
+        async with gate():
+            started = loop.time()
+            attempt = _Attempt(node, settings, tunnel)
+            try:
+                return await attempt.run(left)
+            except _Dropped as dropped:
+                # Time in the queue, and in a login, is not time for connecting.
+                left -= (attempt.answered_at or loop.time()) - started + pause
+                if left <= 0:
+                    raise dropped.error from dropped.__cause__
+        log.debug("%s: dropped by the server, next attempt in %.1f s", node, pause)
+        await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - only to spread them
+        pause = min(2 * pause, LONGEST_PAUSE)
+
+
+class Tunnel:
+    """The way through a gateway, for asyncssh's `tunnel=`.
+
+    A connection to the far side that is still being opened cannot be taken back; if nobody waits
+    for it any more, it is closed as soon as it is there.
+    """
+
+    def __init__(self, gateway: asyncssh.SSHClientConnection) -> None:
+        self._gateway = gateway
+        self._opening: set[asyncio.Task[Any]] = set()
+
+    async def create_connection(
+        self, session_factory: Callable[[], Any], remote_host: str, remote_port: int
+    ) -> tuple[Any, Any]:
+        """Open a connection from the gateway to `remote_host`; see asyncssh."""
+        opening = asyncio.create_task(
+            self._gateway.create_connection(session_factory, remote_host, remote_port)
+        )
+        self._opening.add(opening)
+        opening.add_done_callback(self._opening.discard)
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_close_channel)
+            raise
+
+
+def _close_channel(opening: asyncio.Task[Any]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        channel, _ = opening.result()
+        channel.abort()
+
+
+class _Dropped(Exception):  # noqa: N818 - never seen outside
+    """The server closed the connection before the login began; worth another attempt."""
+
+    def __init__(self, error: SshError) -> None:
+        super().__init__()
+        self.error = error
+
+
+class _Attempt:
+    """One attempt to connect."""
+
+    def __init__(self, node: SshNode, settings: Settings, tunnel: Tunnel | None) -> None:
+        self._node = node
+        self._settings = settings
+        self._tunnel = tunnel
+        self._deadline = asyncio.timeout(None)
+        self._client: Client | None = None
+        self.answered_at: float | None = None
+
+    async def run(self, seconds: float) -> asyncssh.SSHClientConnection:
+        """Return the connection; it has `seconds` to be answered."""
+        loop = asyncio.get_running_loop()
+        try:
+            trust = await loop.run_in_executor(None, self._look_up)
+            self._client = Client(
+                self._node, trust, self._settings.accept_new, self._begin_login
+            )
+            async with self._deadline:
+                self._deadline.reschedule(loop.time() + seconds)
+                connection = await self._connect(self._client, trust)
+        except Exception as error:
+            raise self._explained(error) from error
+        if self._client.new_key is not None:
+            await self._record(self._client.new_key, connection)
+        return connection
+
+    def _look_up(self) -> Trust:
+        if not self._settings.check:
+            return Trust()
+        settings = self._settings
+        return look_up(settings.known_hosts, settings.key_name, settings.key_port)
+
+    def _begin_login(self) -> None:
+        self.answered_at = asyncio.get_running_loop().time()
+        self._deadline.reschedule(self.answered_at + self._node.login_timeout)
+
+    async def _connect(self, client: Client, trust: Trust) -> asyncssh.SSHClientConnection:
+        known = trust.as_asyncssh()
+        # A host that is not known is asked for its key, not for a certificate that nobody can judge.
+        special: dict[str, Any] = {} if known[0] or known[1] else {"server_host_key_algs": "-*-cert-*"}
+        password = self._node.password
+        allowed = self._settings.agent
+        if allowed is not None:
+            special |= {"agent_identities": list(allowed)} if allowed else {"agent_path": None}
+        return await asyncssh.connect(
+            self._node.host,
+            self._settings.port,
+            options=self._settings.options,
+            config=None,
+            tunnel=self._tunnel or (),
+            client_factory=lambda: client,
+            known_hosts=known if self._settings.check else None,
+            client_keys=list(self._settings.keys),
+            password=password.reveal() if isinstance(password, Secret) else _revealing(password),
+            **special,
+        )
+
+    async def _record(
+        self, key: asyncssh.SSHKey, connection: asyncssh.SSHClientConnection
+    ) -> None:
+        settings = self._settings
+        path = settings.known_hosts[0] if settings.known_hosts else "/dev/null"
+        shown = f"{key.get_algorithm()} {key.get_fingerprint()}"
+        try:
+            await asyncio.get_running_loop().run_in_executor(
+                None, record, path, settings.key_name, settings.key_port, key
+            )
+        except BaseException as error:
+            connection.abort()
+            await connection.wait_closed()
+            if isinstance(error, OSError):
+                problem = f"cannot record its host key: {error.strerror or error}"
+                raise SshError(problem, node=self._node, phase="login", path=path) from error
+            raise
+        log.info("%s: new host key %s recorded in %s", self._node, shown, path)
+
+    def _explained(self, error: Exception) -> Exception:
+        """Return the error that tells the user what `error` means."""
+        client, node = self._client, self._node
+        if client is None:
+            return SshError(f"bad known_hosts: {error}", node=node, phase="connect")
+        if isinstance(error, TimeoutError) and self._deadline.expired():
+            return self._late()
+        if client.verdict is not None:
+            return self._mistrusted(client.verdict, client.shown)
+        if isinstance(error, asyncssh.HostKeyNotVerifiable):
+            return self._mistrusted(HostKeyChanged, safe_line(error))
+        if isinstance(error, asyncssh.KeyExchangeFailed) and "host key" in str(error):
+            return self._mistrusted(HostKeyChanged, "of another kind than the one on record")
+        if isinstance(error, asyncssh.PermissionDenied) or client.knows_server:
+            return AuthFailed(self._refusal(error), node=node, phase="login")
+        if isinstance(error, asyncssh.ChannelOpenError):
+            problem = f"the gateway cannot reach it: {error.reason}"
+            return Unreachable(problem, node=node, hop=self._settings.gateway, phase="connect")
+        if isinstance(error, socket.gaierror):
+            return Unreachable(f"unknown name {self._settings.host!r}", node=node, phase="connect")
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        unreachable = Unreachable(
+            f"no connection to port {self._settings.port}: {reason}", node=node, phase="connect"
+        )
+        if client.begun and isinstance(error, (asyncssh.ConnectionLost, ConnectionError)):
+            return _Dropped(unreachable)
+        return unreachable
+
+    def _late(self) -> SshTimeout:
+        assert self._client is not None
+        if self._client.begun:
+            problem = f"no login within {self._node.login_timeout:g} s"
+            return SshTimeout(problem, node=self._node, phase="login")
+        problem = f"no answer within {self._node.connect_timeout:g} s"
+        return SshTimeout(problem, node=self._node, phase="connect")
+
+    def _mistrusted(self, kind: type[SshError], shown: str) -> SshError:
+        settings = self._settings
+        files = ", ".join(settings.known_hosts) or "no file"
+        name = settings.key_name if settings.key_port == 22 else (  # noqa: PLR2004
+            f"[{settings.key_name}]:{settings.key_port}"
+        )
+        if kind is HostKeyUnknown:
+            problem = (
+                f"nobody knows its host key ({shown}): {name} is not in {files}; "
+                f'add it there, or use known_hosts="accept-new"'
+            )
+        else:
+            problem = (
+                f"its host key ({shown}) is not the one on record for {name} in {files}: "
+                "another machine, or somebody in between; if the change is meant, "
+                "remove the old key there"
+            )
+        return kind(problem, node=self._node, phase="connect")
+
+    def _refusal(self, error: Exception) -> str:
+        settings = self._settings
+        tried = f"{len(settings.keys)} key{'s' * (len(settings.keys) != 1)}"
+        if self._node.password is not None:
+            tried += " and a password"
+        said = "" if isinstance(error, asyncssh.PermissionDenied) else f": {error}"
+        return f"login as {settings.username} refused ({tried} tried){said}"
+
+
+def _revealing(password: Any) -> Any:
+    """Return a function for asyncssh that calls the user's, and takes a Secret from it too."""
+    if password is None:
+        return None
+
+    async def ask() -> str | None:
+        answer = password()
+        if asyncio.iscoroutine(answer) or asyncio.isfuture(answer):
+            answer = await answer
+        return answer.reveal() if isinstance(answer, Secret) else answer
+
+    return ask

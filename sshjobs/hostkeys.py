@@ -1,0 +1,136 @@
+"""Known hosts: whose key is it, and what to do about one that nobody knows.
+
+Names are compared as the user gave them (or the configuration's `Hostname`, `HostKeyAlias`), with
+the port where that is not 22; addresses are not looked at, since they move.  A key on record for a
+host makes every other key of that host a changed one, of whichever kind it is.
+
+All of this blocks, and is called in a thread.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import asyncssh
+
+from .files import FileCache
+
+DEFAULT_FILES = ("~/.ssh/known_hosts", "/etc/ssh/ssh_known_hosts")
+DEFAULT_PORT = 22
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What the known_hosts files say about one host.
+
+    Attributes:
+        keys: keys on record for this very name and port.
+        fallback: keys on record for the name alone, good for any port.
+        authorities: keys that may sign the host's key.
+        revoked: keys that are refused in any case.
+    """
+
+    keys: tuple[asyncssh.SSHKey, ...] = ()
+    fallback: tuple[asyncssh.SSHKey, ...] = ()
+    authorities: tuple[asyncssh.SSHKey, ...] = ()
+    revoked: tuple[asyncssh.SSHKey, ...] = ()
+
+    def as_asyncssh(self) -> tuple[list[asyncssh.SSHKey], ...]:
+        """Return it in the form that asyncssh takes: trusted keys, authorities, revoked keys."""
+        return [*self.keys, *self.fallback], [*self.authorities], [*self.revoked]
+
+
+@dataclass(slots=True)
+class _File:
+    """One file, parsed, and what has been looked up in it: hashed names are slow to compare."""
+
+    hosts: asyncssh.SSHKnownHosts
+    found: dict[str, Trust] = field(default_factory=dict)
+
+    def look_up(self, name: str) -> Trust:
+        trust = self.found.get(name)
+        if trust is None:
+            # Neither an address nor a port: asyncssh would add entries of other names.
+            keys, authorities, revoked, *_ = self.hosts.match(name, "", None)
+            trust = Trust(tuple(keys), (), tuple(authorities), tuple(revoked))
+            self.found[name] = trust
+        return trust
+
+
+def _read(path: str) -> _File:
+    return _File(asyncssh.read_known_hosts(path))
+
+
+_files: FileCache[_File] = FileCache(_read)
+_recording = threading.Lock()
+
+
+def entry_name(host: str, port: int) -> str:
+    """Return how a host is called in the file.
+
+    >>> entry_name("fit01", 22), entry_name("fit01", 2222)
+    ('fit01', '[fit01]:2222')
+    """
+    return host if port == DEFAULT_PORT else f"[{host}]:{port}"
+
+
+def look_up(files: tuple[str, ...], host: str, port: int) -> Trust:
+    """Return what `files` say about a host; one that is missing says nothing.
+
+    Raises:
+        OSError: a file cannot be read.
+        ValueError: a file is malformed.
+    """
+    exact, alone = Trust(), Trust()
+    for path in files:
+        try:
+            file = _files.get(path)
+        except FileNotFoundError:
+            continue
+        exact = _joined(exact, file.look_up(entry_name(host, port)))
+        if port != DEFAULT_PORT:
+            alone = _joined(alone, file.look_up(host))
+    # As OpenSSH does: a key without a port serves where none with the port is on record.
+    fallback = () if exact.keys or exact.authorities else alone.keys
+    authorities = exact.authorities or alone.authorities
+    return Trust(exact.keys, fallback, authorities, exact.revoked + alone.revoked)
+
+
+def _joined(one: Trust, two: Trust) -> Trust:
+    return Trust(
+        one.keys + two.keys,
+        (),
+        one.authorities + two.authorities,
+        one.revoked + two.revoked,
+    )
+
+
+def record(path: str, host: str, port: int, key: asyncssh.SSHKey) -> None:
+    """Add a key to a known_hosts file, made with its folder if need be, unless it is there.
+
+    One line is one write at the end of the file, under a lock that OpenSSH does not need to know.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    file = Path(path).expanduser()
+    name = entry_name(host, port)
+    with _recording:
+        if key in look_up((path,), host, port).keys:
+            return
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        algorithm, data = key.export_public_key("openssh").decode().split()[:2]
+        handle = os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            with suppress(OSError):  # some network file systems have no locks
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            size = os.fstat(handle).st_size
+            start = "\n" if size and os.pread(handle, 1, size - 1) != b"\n" else ""
+            os.write(handle, f"{start}{name} {algorithm} {data}\n".encode())
+        finally:
+            os.close(handle)

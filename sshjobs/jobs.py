@@ -1,0 +1,220 @@
+"""SshJob: commands on one node, in order, as one job of an engine."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+from engine import AbstractJob, BadOption, output, ready, report
+from engine.text import safe_line, safe_repr
+
+from .commands import Command, Run
+from .errors import ConnectionLost, SshError, SshTimeout
+from .local import LocalSession
+from .node import AnyNode, LocalNode, SshNode
+from .reaching import is_port_open
+from .results import Completed
+from .session import SshSession
+
+log = logging.getLogger("sshjobs")
+
+_LABEL = 60
+_PORT_PAUSES = (0.05, 1.0)
+_LAST_PORT = 65535
+# What becomes of a shell whose machine goes down, when sshd still has the time to tell.
+_CUT = frozenset({"TERM", "HUP", "KILL"})
+
+Commands = str | Command | Iterable[Command]
+Ready = str | re.Pattern[str] | int | None
+
+
+class SshJob(AbstractJob):
+    """Commands on one node, carried out in order; the first that fails ends the job.
+
+    The node's connection is made when the first command needs it, shared with all other jobs of the
+    node, and closed when the last of them has been shut down.  If the job is cancelled or runs out
+    of time, so does what it runs over there: TERM, two seconds, KILL, for the whole process group.
+
+    Args:
+        node: an :class:`SshNode` or a :class:`LocalNode`.
+        commands: a shell line, a command (:class:`Run`, :class:`RunScript`, :class:`RunString`,
+            :class:`Push`, :class:`Pull`), or a list of commands.
+        ready: for a forever job: it is ready once a line of its output matches this regular
+            expression, or once this port of the node accepts connections; implies `notify`.
+        expect_disconnect: for a last command that takes the machine down: it is a success too if
+            the connection is cut before it has ended.
+        options: those of :class:`engine.AbstractJob`.
+
+    Its result is that of the last command, a :class:`Completed`; `results` holds all of them.
+
+    Raises:
+        BadOption: the commands or an option make no sense.
+
+    >>> job = SshJob(LocalNode(), "echo hello")
+    >>> from engine import Engine
+    >>> Engine(job).orchestrate()
+    True
+    >>> job.result().stdout
+    'hello\\n'
+    """
+
+    def __init__(
+        self,
+        node: AnyNode,
+        commands: Commands,
+        *,
+        ready: Ready = None,
+        expect_disconnect: bool = False,
+        **options: Any,
+    ) -> None:
+        if not isinstance(node, (SshNode, LocalNode)):
+            problem = f"SshJob: {safe_repr(node, 80)} is no node: give an SshNode or a LocalNode"
+            raise BadOption(problem, "node", node)
+        self.node_ = node
+        self.commands = _checked(commands)
+        self.expect_disconnect = expect_disconnect
+        self._pattern, self._port = _checked_ready(ready)
+        if ready is not None:
+            options["notify"] = True
+        super().__init__(**options)
+        self._session: SshSession | LocalSession | None = None
+        self._results: list[Completed] = []
+        self._is_ready = False
+
+    @property
+    def host(self) -> str:
+        """The name of the node."""
+        return self.node_.hostname
+
+    @property
+    def results(self) -> tuple[Completed, ...]:
+        """The results of the commands so far, or in the last run."""
+        return tuple(self._results)
+
+    def text_label(self) -> str:
+        """Return the label, or else what the job does where."""
+        if self.label is not None:
+            return self.label
+        return safe_line(f"{self.host}: {self.details()}", _LABEL)
+
+    def details(self) -> str:
+        """Return the commands, in one line."""
+        return safe_line("; ".join(c.label or c.describe() for c in self.commands))
+
+    async def corun(self) -> Completed:
+        """Carry out the commands and return the result of the last."""
+        self._results = []
+        self._is_ready = False
+        if self._session is None:
+            self._session = _session(self.node_, self._hear)
+        trying = None
+        if self._port is not None:
+            trying = asyncio.create_task(self._try_port(self._session, self._port))
+        try:
+            for command in self.commands:
+                if len(self.commands) > 1:
+                    report(command.label or command.describe())
+                self._results.append(await self._carry_out(command, self._session))
+            return self._results[-1]
+        finally:
+            if trying is not None:
+                trying.cancel()
+                await asyncio.wait([trying])
+
+    async def coshutdown(self) -> None:
+        """End what may still run, and let go of the connection."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def _carry_out(self, command: Command, session: SshSession | LocalSession) -> Completed:
+        is_last = command is self.commands[-1]
+        try:
+            async with asyncio.timeout(command.timeout) as bound:
+                return await command.run_on(session)
+        except ConnectionLost as error:
+            if is_last and self.expect_disconnect and error.completed is not None:
+                return error.completed
+            raise
+        except SshError as error:
+            ended = error.completed
+            cut = ended is not None and ended.exit_signal in _CUT
+            if is_last and self.expect_disconnect and cut and ended is not None:
+                return ended
+            raise
+        except TimeoutError as error:
+            if not bound.expired():
+                raise
+            said = error.__cause__.args if error.__cause__ else ()
+            more = "; it may still run there" if said else ""
+            name = command.label or command.describe()
+            problem = f"{safe_line(name, 120)}: not over after {command.timeout:g} s{more}"
+            raise SshTimeout(problem, node=self.node_, phase=command.phase) from error
+
+    def _hear(self, lines: bytes, stream: str) -> None:
+        """Pass on what a command printed; it may be what tells that the job is ready."""
+        if self._pattern is not None and not self._is_ready:
+            text = lines.decode("utf-8", "replace")
+            if any(self._pattern.search(line) for line in text.splitlines()):
+                self._is_ready = True
+                ready()
+        output(lines, stream)
+
+    async def _try_port(self, session: SshSession | LocalSession, port: int) -> None:
+        """Try the port until somebody listens there."""
+        pause, longest = _PORT_PAUSES
+        while not await is_port_open(session, port):
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, longest)
+        ready()
+
+
+def _session(node: AnyNode, tell: Callable[[bytes, str], None]) -> SshSession | LocalSession:
+    return LocalSession(tell) if isinstance(node, LocalNode) else SshSession(node, tell)
+
+
+def _checked(commands: Any) -> tuple[Command, ...]:
+    if isinstance(commands, str):
+        return (Run(commands),)
+    if isinstance(commands, Command):
+        return (commands,)
+    try:
+        several = tuple(commands)
+    except TypeError:
+        problem = f"SshJob: {safe_repr(commands, 80)} is no command: give a shell line, or a Run"
+        raise BadOption(problem, "commands", commands) from None
+    if not several:
+        raise BadOption("SshJob: no commands", "commands", commands)
+    if all(isinstance(command, str) for command in several):
+        raise BadOption(
+            f"SshJob: {safe_repr(commands, 80)}: is this one command, or several? "
+            "For an argument vector write Run([...]); for several lines, [Run(...), Run(...)]",
+            "commands",
+            commands,
+        )
+    for command in several:
+        if not isinstance(command, Command):
+            advice = "wrap it, as Run(...)" if isinstance(command, str) else "give a Run or the like"
+            problem = f"SshJob: {safe_repr(command, 80)} is no command: {advice}"
+            raise BadOption(problem, "commands", command)
+    return several
+
+
+def _checked_ready(value: Any) -> tuple[re.Pattern[str] | None, int | None]:
+    if value is None:
+        return None, None
+    if isinstance(value, str):
+        try:
+            return re.compile(value), None
+        except re.error as error:
+            problem = f"ready={safe_repr(value, 80)}: not a regular expression: {error}"
+            raise BadOption(problem, "ready", value) from None
+    if isinstance(value, re.Pattern):
+        return value, None
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _LAST_PORT:
+        return None, value
+    problem = f"ready={safe_repr(value, 80)}: give a regular expression, or a port number"
+    raise BadOption(problem, "ready", value)

@@ -1,0 +1,139 @@
+"""What a process writes: kept up to a bound, and told line by line.
+
+Output is bytes from end to end.  It becomes lines for those who look at them only, whole blocks at
+a time: a million lines pass in the time of a `bytes.rfind` for each block that arrives.
+"""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Callable
+from os import PathLike
+from pathlib import Path
+from typing import IO
+
+from engine import BadOption
+from engine.text import safe_repr
+
+KEPT = 1 << 20
+"""Bytes of each stream that are kept by default, the last ones."""
+LONGEST_LINE = 1 << 16
+"""A line that is longer is told in pieces, so that output without line ends is told at all."""
+
+Capture = bool | str | PathLike[str] | None
+Tell = Callable[[bytes, str], None]
+
+
+def check_capture(capture: object) -> None:
+    """Refuse what is no value for `capture=`; BadOption."""
+    if capture is not None and not isinstance(capture, (bool, str, PathLike)):
+        problem = f"capture={safe_repr(capture, 80)}: give True, False or the path of a file"
+        raise BadOption(problem, "capture", capture)
+
+
+class Kept:
+    """The last bytes of a stream, all of them, or none.
+
+    Args:
+        limit: how many bytes; None keeps all.
+    """
+
+    def __init__(self, limit: int | None) -> None:
+        self._limit = limit
+        self._bytes = bytearray()
+        self._dropped = False
+
+    def feed(self, data: bytes) -> None:
+        """Take what came."""
+        self._bytes += data
+        # Cut when it is twice too long: each byte is then moved once, however small the pieces.
+        if self._limit is not None and len(self._bytes) > 2 * self._limit:
+            self._cut()
+
+    def _cut(self) -> None:
+        assert self._limit is not None
+        surplus = len(self._bytes) - self._limit
+        if surplus > 0:
+            del self._bytes[:surplus]
+            self._dropped = True
+
+    def value(self) -> tuple[bytes, bool]:
+        """Return what is kept, and whether something is missing."""
+        if self._limit is not None:
+            self._cut()
+        return bytes(self._bytes), self._dropped
+
+
+class Lines:
+    """Cuts a stream into lines, and tells them in blocks, each block in the job's context.
+
+    Args:
+        stream: ``"stdout"`` or ``"stderr"``.
+        tell: called with one or several lines, joined by line ends, and the stream.
+    """
+
+    def __init__(self, stream: str, tell: Tell) -> None:
+        self._stream = stream
+        self._tell = tell
+        # Data arrives in the context of the connection, which serves many jobs.
+        self._context = contextvars.copy_context()
+        self._rest = b""
+
+    def feed(self, data: bytes) -> None:
+        """Take what came; tell the lines that are complete."""
+        end = data.rfind(b"\n")
+        if end < 0:
+            self._rest += data
+            if len(self._rest) > LONGEST_LINE:
+                self.flush()
+            return
+        block = self._rest + data[:end] if self._rest else data[:end]
+        self._rest = data[end + 1 :]
+        self._context.run(self._tell, block, self._stream)
+
+    def flush(self) -> None:
+        """Tell what is left, a line without an end."""
+        if self._rest:
+            block, self._rest = self._rest, b""
+            self._context.run(self._tell, block, self._stream)
+
+
+class Output:
+    """Both streams of a process.
+
+    Args:
+        capture: None keeps the last MiB of each stream, True all, False nothing; with a path the
+            standard output goes to that file, from its beginning.
+        tell: see :class:`Lines`.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+
+    def __init__(self, capture: Capture, tell: Tell) -> None:
+        limit = None if capture is True else 0 if capture is False else KEPT
+        self._kept = {"stdout": Kept(limit), "stderr": Kept(limit)}
+        self._lines = {stream: Lines(stream, tell) for stream in self._kept}
+        self._file: IO[bytes] | None = None
+        self.received = 0
+        if capture is not None and not isinstance(capture, bool):
+            self._file = Path(capture).open("wb")
+
+    def feed(self, stream: str, data: bytes) -> None:
+        """Take what came; OSError if it cannot be written to the file."""
+        self.received += len(data)
+        if self._file is not None and stream == "stdout":
+            self._file.write(data)
+        self._kept[stream].feed(data)
+        self._lines[stream].feed(data)
+
+    def close(self) -> None:
+        """No more will come; OSError if it cannot be written to the file."""
+        for lines in self._lines.values():
+            lines.flush()
+        if self._file is not None:
+            self._file.close()
+
+    def value(self, stream: str) -> tuple[bytes, bool]:
+        """Return what is kept of a stream, and whether something is missing."""
+        return self._kept[stream].value()

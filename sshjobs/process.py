@@ -1,0 +1,147 @@
+"""A command that runs: what it writes, how it ends, and how to make it end.
+
+:class:`Process` is what a command over ssh (:mod:`sshjobs.session`) and one on this machine
+(:mod:`sshjobs.local`) have in common.  It holds the end of the leash that :mod:`sshjobs.script`
+tells about: once that is cut, the other side ends the command by itself, TERM, two seconds, KILL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+
+from .output import Output
+from .results import Completed
+from .script import KILL_AFTER, Launch, Way
+
+QUIET = 1.0
+"""Seconds without output after which a command that has ended is over, though a child that it left
+behind could still write."""
+KILL_MARGIN = 1.5
+"""Seconds that an end by force may take on top of those between TERM and KILL."""
+_MOST_NOISE = 1 << 16
+
+
+class Process(ABC):
+    """A command that runs.
+
+    Attributes:
+        exited: set once it has ended, or nothing is known of it any more.
+        closed: set once nothing more will come from it.
+        exit_status: 0 to 255, or None.
+        exit_signal: the name of the signal that ended it, without ``SIG``, or None.
+        problem: why nothing is known of it, if so.
+    """
+
+    def __init__(self, way: Way, output: Output) -> None:
+        self.way = way
+        self.exited = asyncio.Event()
+        self.closed = asyncio.Event()
+        self.exit_status: int | None = None
+        self.exit_signal: str | None = None
+        self.problem: BaseException | None = None
+        self._output = output
+        self._mark = None if way.mark is None else way.mark.encode()
+        self._before_mark = b""
+
+    @abstractmethod
+    def cut(self) -> None:
+        """Cut the leash: have the other side end it."""
+
+    @abstractmethod
+    def abandon(self) -> None:
+        """Listen no longer; what still runs goes on."""
+
+    @abstractmethod
+    def _learned(self, shell: str) -> None:
+        """Take what the login shell of the other side is."""
+
+    @property
+    def is_known(self) -> bool:
+        """True if it is known how it ended."""
+        return self.exit_status is not None or self.exit_signal is not None
+
+    async def wait(self) -> None:
+        """Wait until it is over: it has ended, and all that it wrote is here."""
+        await self.exited.wait()
+        received = -1
+        while not self.closed.is_set() and received != self._output.received:
+            received = self._output.received
+            try:
+                async with asyncio.timeout(QUIET):
+                    await self.closed.wait()
+            except TimeoutError:
+                continue
+        if not self.closed.is_set():
+            self.abandon()
+
+    async def end(self) -> bool:
+        """Make it end; return whether it is known to have ended, within a bounded time."""
+        self.cut()
+        try:
+            async with asyncio.timeout(KILL_AFTER + KILL_MARGIN):
+                await self.closed.wait()
+        except TimeoutError:
+            self.abandon()
+        return self.is_known
+
+    def completed(self, argv: str | tuple[str, ...], launch: Launch, duration: float) -> Completed:
+        """Return the result."""
+        if self._before_mark:
+            self._deliver("stdout", self._before_mark)
+            self._before_mark = b""
+        self._output.close()
+        stdout, cut_stdout = self._output.value("stdout")
+        stderr, cut_stderr = self._output.value("stderr")
+        return Completed(
+            argv=argv,
+            exit_status=self.exit_status,
+            exit_signal=self.exit_signal,
+            stdout_bytes=stdout,
+            stderr_bytes=stderr,
+            duration=duration,
+            truncated=cut_stdout or cut_stderr,
+            secrets=launch.secrets,
+        )
+
+    def _wrote(self, stream: str, data: bytes) -> None:
+        """Take what it wrote."""
+        if self._mark is not None and stream == "stdout":
+            data = self._without_mark(data)
+        if data:
+            self._deliver(stream, data)
+
+    def _deliver(self, stream: str, data: bytes) -> None:
+        try:
+            self._output.feed(stream, data)
+        except OSError as error:  # the file that it goes to; this is the middle of the transport
+            if self.problem is None:
+                self.problem = error
+                self.cut()
+
+    def _without_mark(self, data: bytes) -> bytes:
+        """Take out the line that tells the shell; what login scripts wrote before it stays."""
+        assert self._mark is not None
+        self._before_mark += data
+        before, mark, after = self._before_mark.partition(self._mark)
+        told, end, rest = after.partition(b"\n")
+        if end:
+            self._learned(told.strip().decode("utf-8", "replace"))
+        elif len(self._before_mark) < _MOST_NOISE:
+            return b""
+        else:
+            before, rest = self._before_mark, b""
+        self._mark, self._before_mark = None, b""
+        return before + rest
+
+    def _ended(self, exit_status: int | None, exit_signal: str | None) -> None:
+        """Take how it ended."""
+        self.exit_status, self.exit_signal = exit_status, exit_signal
+        self.exited.set()
+
+    def _gone(self, problem: BaseException | None) -> None:
+        """Take that nothing more will come."""
+        if self.problem is None:
+            self.problem = problem
+        self.exited.set()
+        self.closed.set()

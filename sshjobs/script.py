@@ -1,0 +1,215 @@
+"""The shell script that a command becomes: pure text, no input or output.
+
+Whatever a command asks for (folder, environment, input, sudo), it reaches the other side as one
+POSIX shell script.  There are two ways to hand it over:
+
+* *directly*, as the command line, where nothing in it must stay unseen and the login shell is one
+  that understands it.  This costs nothing over a bare command.
+* *by stdin*: the command line is a constant that reads the script and runs it.  Nothing is seen in
+  logs or in ``ps``, any login shell will do, and it tells which one there is.
+
+The script makes the command the leader of its process group, which is what sshd (and LocalNode)
+made of the shell.  Since its standard input is not the channel's, that one is free to serve as the
+leash: a *watchdog*, a subshell that is nobody's child, waits there for the end of file.  It comes
+when the command is over (sshd closes it), when we cut the leash, or when we are gone.  If the leader
+lives, the watchdog leaves the group and ends all that is left in it, and in its session: TERM, two
+seconds, KILL.  So killing takes no second session, no process id, and no living client.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import secrets
+import shlex
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from .secret import Secret
+
+
+KILL_AFTER = 2.0
+"""Seconds between TERM and KILL."""
+POSIX_SHELLS = frozenset({"sh", "dash", "bash", "ash", "ksh", "mksh", "zsh"})
+"""Login shells that understand a script as a command line."""
+LOGIN_SHELL = '"${SHELL:-/bin/sh}"'
+_LONGEST_LINE = 100_000
+"""Linux takes arguments of 128 KiB at most."""
+
+# The killer is alone in its session, so `kill -0 -group` tells whether there is anybody left.  It
+# asks for whole seconds where `sleep` knows no others.  $1 is the group.
+_KILLER = (
+    'trap "" HUP INT TERM;'
+    "s(){ pkill -$1 -s $g||kill -$1 -$g;};a(){ pgrep -s $g||kill -0 -$g;};"
+    "g=$1;i=0;s TERM;"
+    f"while [ $i -lt {KILL_AFTER * 20:g} ]&&a;do sleep .05||{{ sleep 1;i=$((i+19));}};i=$((i+1));done;"
+    "a&&s KILL"
+)
+_WATCHDOG = """\
+exec 3<&0 <{stdin}
+({{ trap "" HUP INT TERM; read -r x; if kill -0 $$; then exec </dev/null; \
+setsid sh -c {killer} sh {group} || sh -c {killer} sh {group}; fi; {clean}}} \
+<&3 3<&- >/dev/null 2>&1 &)
+exec 3<&-
+"""
+# The lines before the first mark are not ours; in the end the script takes over.
+_READER = (
+    "exec /bin/sh -c 'n=$(printf \"\\n.\");n=${{n%.}};s=;b=;while IFS= read -r l;do case $b$l in "
+    '{mark}-begin)b={mark}+;;{mark}+{mark}-end)eval "$s";exit;;{mark}+*)s=$s$l$n;;esac;done;'
+    "exit 255'"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Private:
+    """The path of a file of the private folder, as a word of an argument vector."""
+
+    name: str
+
+
+Word = str | Secret | Private
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """A command with all its values known.
+
+    Attributes:
+        words: an argument vector, or a shell line.
+        cwd: the folder to run it in.
+        env: variables to add.
+        input: what it reads from its standard input, which is empty otherwise.
+        files: private files, by name, in a folder that is gone afterwards.
+        sudo: whether to run it as root, or the password to do so.
+        pty: whether to give it a terminal.
+        hidden: more secrets, such as the input, that must not be shown.
+    """
+
+    words: str | tuple[Word, ...]
+    cwd: str | None = None
+    env: Mapping[str, str | Secret] = field(default_factory=dict)
+    input: bytes | None = None
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    sudo: bool | Secret = False
+    pty: bool = False
+    hidden: tuple[Secret, ...] = ()
+
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        """All the secrets in it."""
+        words = () if isinstance(self.words, str) else self.words
+        values = (*words, *self.env.values(), self.sudo, *self.hidden)
+        return tuple(value for value in values if isinstance(value, Secret))
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a script is handed over.
+
+    Attributes:
+        command: the command line.
+        stdin: what to write to its standard input at once.
+        mark: the first line on standard output that begins so is not the command's: it tells the
+            login shell.  None: there is no such line.
+    """
+
+    command: str
+    stdin: bytes = b""
+    mark: str | None = None
+
+
+def way(launch: Launch, shell: str | None, *, line_shell: str = LOGIN_SHELL) -> Way:
+    """Return how to run `launch`.
+
+    Args:
+        launch: the command.
+        shell: the login shell; None: not known yet.
+        line_shell: what runs shell lines, where it is not the login shell itself; an expression.
+    """
+    discreet = launch.env or launch.files or launch.sudo or launch.secrets
+    if not discreet and launch.input is None and _understands(shell):
+        text = _WATCHDOG_PLAIN + _folder(launch) + _body(launch.words, None)
+        if len(text) < _LONGEST_LINE and _is_encodable(text):
+            return Way(text)
+    return _by_stdin(launch, line_shell)
+
+
+def _understands(shell: str | None) -> bool:
+    return shell is not None and PurePosixPath(shell).name in POSIX_SHELLS
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # bytes of a file name that is not UTF-8
+        return False
+    return True
+
+
+def _watchdog(group: str = "$$", stdin: str = "/dev/null", clean: str = "") -> str:
+    return _WATCHDOG.format(stdin=stdin, group=group, killer=shlex.quote(_KILLER), clean=clean)
+
+
+_WATCHDOG_PLAIN = _watchdog()
+
+
+def _folder(launch: Launch) -> str:
+    return "" if launch.cwd is None else f"CDPATH= cd -- {shlex.quote(launch.cwd)} || exit\n"
+
+
+def _body(words: str | tuple[Word, ...], shell: str | None) -> str:
+    """Return the last lines: those that become the command.
+
+    A shell line is run by the shell that runs the script, or by `shell`, an expression.
+    """
+    if isinstance(words, str):
+        if shell is None:
+            return f"{words}\n"
+        # Debian's bash reads ~/.bashrc at the first level under sshd, and it has done so already.
+        return f"SHLVL=1 exec {shell} -c {shlex.quote(words)}\n"
+    return f"exec {' '.join(_quoted(word) for word in words)}\n"
+
+
+def _quoted(word: Word) -> str:
+    if isinstance(word, Private):
+        return f'"$d"/{shlex.quote(word.name)}'
+    return shlex.quote(word.reveal() if isinstance(word, Secret) else word)
+
+
+def _by_stdin(launch: Launch, line_shell: str) -> Way:
+    mark = f"orchestrion-{secrets.token_hex(8)}"
+    blob = b""
+    script = f"printf '%s\\n' \"{mark} $SHELL\"\n"
+    clean = ""
+    stdin = "/dev/null"
+    files = dict(launch.files)
+    if launch.input is not None:
+        files["input"] = launch.input
+        stdin = '"$d/input"'
+    if files:
+        blob = _archive(files)
+        script += (
+            'd=$(umask 077; mktemp -d) || exit 126\n'
+            f'head -c {len(blob)} | tar -x -f - -C "$d" || {{ rm -rf "$d"; exit 126; }}\n'
+        )
+        clean = 'rm -rf "$d"; '
+    script += _watchdog(stdin=stdin, clean=clean)
+    script += "".join(
+        f"export {name}={_quoted(value)}\n" for name, value in launch.env.items()
+    )
+    script += _folder(launch) + _body(launch.words, line_shell)
+    text = f"{mark}-begin\n{script}{mark}-end\n"
+    return Way(_READER.format(mark=mark), text.encode("utf-8", "surrogateescape") + blob, mark)
+
+
+def _archive(files: Mapping[str, bytes]) -> bytes:
+    """Return a tar archive of `files`, all private and executable."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(content), 0o700
+            archive.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()

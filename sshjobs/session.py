@@ -1,0 +1,266 @@
+"""One job's hold on a node over ssh: its commands there, and what errors there mean."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncssh
+
+from engine.text import safe_error, safe_line
+
+from .errors import ConnectionLost, SshError, TransferFailed
+from .node import SshNode
+from .output import Capture, Output, Tell
+from .pool import Lease, Link, pool
+from .process import Process
+from .results import Completed
+from .script import Launch, Way, way
+from .secret import mask
+
+log = logging.getLogger("sshjobs")
+
+ATTEMPTS = 3
+"""Times that a command is tried which could not be sent: the connection was found dead."""
+LOST = (
+    asyncssh.DisconnectError,
+    asyncssh.SFTPConnectionLost,
+    asyncssh.SFTPNoConnection,
+    ConnectionError,
+)
+TERMINAL = "xterm"
+TERMINAL_SIZE = (80, 24)
+
+
+class RemoteProcess(Process, asyncssh.SSHClientSession[bytes]):
+    """A command over ssh: one session of a connection.
+
+    It is opened by a task of its own, since a session that has been asked for cannot be taken back:
+    whoever loses interest meanwhile has to cut the leash as soon as there is one.
+    """
+
+    def __init__(self, way: Way, output: Output, link: Link) -> None:
+        super().__init__(way, output)
+        self.sent = False
+        self._link = link
+        self._channel: asyncssh.SSHClientChannel[bytes] | None = None
+        self._cut = False
+        self._opening: asyncio.Task[None] | None = None
+
+    def open(self, connection: asyncssh.SSHClientConnection, *, pty: bool) -> None:
+        """Begin to open it, in a slot that was taken for it, given back when it is closed."""
+        self._opening = asyncio.create_task(self._open(connection, pty=pty))
+
+    async def _open(self, connection: asyncssh.SSHClientConnection, *, pty: bool) -> None:
+        async def ask() -> object:
+            if self._cut:
+                raise asyncio.CancelledError
+            return await connection.create_session(
+                lambda: self,
+                self.way.command,
+                env={},
+                send_env=[],
+                request_pty="force" if pty else False,
+                term_type=TERMINAL if pty else None,
+                term_size=TERMINAL_SIZE if pty else None,
+                x11_forwarding=False,
+                encoding=None,
+            )
+
+        try:
+            await self._link.slots.open(connection, ask)
+        except asyncio.CancelledError:
+            self._gone(None)
+        except Exception as error:
+            self._gone(error)
+
+    def cut(self) -> None:
+        """Cut the leash: have the other side end it."""
+        self._cut = True
+        if self._channel is not None:
+            self._channel.write_eof()
+
+    def abandon(self) -> None:
+        """Close the session; what still runs goes on."""
+        if self._channel is not None:
+            self._channel.close()
+
+    def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
+        """The session is open, and the command is being sent."""
+        self._channel = chan
+        self.sent = True
+        # One turn of the loop later the command has gone out, and the script can follow at once
+        # instead of waiting for the server's answer.
+        asyncio.get_running_loop().call_soon(self._hand_over)
+
+    def _hand_over(self) -> None:
+        if self._channel is not None and not self.closed.is_set():
+            if self.way.stdin:
+                self._channel.write(self.way.stdin)
+            if self._cut:
+                self._channel.write_eof()
+
+    def data_received(self, data: bytes, datatype: int | None) -> None:
+        """Take what it wrote."""
+        self._wrote("stdout" if datatype is None else "stderr", data)
+
+    def eof_received(self) -> bool:
+        """Keep our own side open: it is the leash."""
+        return True
+
+    def exit_status_received(self, status: int) -> None:
+        """Take how it ended."""
+        self._ended(status, None)
+
+    def exit_signal_received(self, signal: str, core_dumped: bool, msg: str, lang: str) -> None:
+        """Take how it ended."""
+        self._ended(None, signal)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The session is closed, or the connection is gone."""
+        self._channel = None
+        self._gone(exc)
+
+    def _learned(self, shell: str) -> None:
+        self._link.shell = shell
+
+    def _gone(self, problem: BaseException | None) -> None:
+        if not self.closed.is_set():
+            self._link.slots.release()
+        super()._gone(problem)
+
+
+class SshSession:
+    """One job's hold on a node.
+
+    Args:
+        node: the node.
+        tell: called with lines of output, and their stream.
+    """
+
+    def __init__(self, node: SshNode, tell: Tell) -> None:
+        self.node = node
+        self._tell = tell
+        self._lease: Lease | None = None
+        self._processes: set[RemoteProcess] = set()
+
+    def lease(self) -> Lease:
+        """Return the lease, taken when it is first needed."""
+        if self._lease is None:
+            self._lease = pool().lease(self.node)
+        return self._lease
+
+    async def connection(self) -> asyncssh.SSHClientConnection:
+        """Return the node's connection, opened or reopened if need be."""
+        return await self.lease().connection()
+
+    @asynccontextmanager
+    async def sftp(self) -> AsyncIterator[asyncssh.SFTPClient]:
+        """Give an sftp client, shared by all jobs of the node."""
+        async with self.lease().link.sftp() as client:
+            yield client
+
+    async def run(
+        self, launch: Launch, argv: str | tuple[str, ...], capture: Capture
+    ) -> Completed:
+        """Run a command and return how it ended.
+
+        Raises:
+            SshError: it could not be started, or nobody knows how it ended.
+        """
+        link = self.lease().link
+        for _ in range(ATTEMPTS):
+            connection = await self.connection()
+            await link.slots.acquire()
+            process = RemoteProcess(
+                way(launch, link.shell), Output(capture, teller(self._tell, launch)), link
+            )
+            started = asyncio.get_running_loop().time()
+            process.open(connection, pty=launch.pty)
+            await self._see_through(process, argv)
+            if process.sent or not connection.is_closed():
+                break
+        duration = asyncio.get_running_loop().time() - started
+        completed = process.completed(argv, launch, duration)
+        if not process.is_known:
+            raise self._unknown(process, completed)
+        return completed
+
+    async def _see_through(self, process: RemoteProcess, argv: str | tuple[str, ...]) -> None:
+        """Wait for the end of a process; if we are cancelled, make it end."""
+        self._processes.add(process)
+        try:
+            await process.wait()
+        except asyncio.CancelledError:
+            ended = await process.end()
+            self._processes.discard(process)
+            if ended or not process.sent:
+                raise
+            raise asyncio.CancelledError(self._may_still_run(argv)) from None
+        self._processes.discard(process)
+
+    def _may_still_run(self, argv: str | tuple[str, ...]) -> str:
+        told = safe_line(argv if isinstance(argv, str) else " ".join(argv), 80)
+        text = f"{self.node}: {told}: it may still run there"
+        log.warning("%s", text)
+        return text
+
+    def _unknown(self, process: RemoteProcess, completed: Completed) -> SshError:
+        """Return the error for a command of which nobody knows how it ended."""
+        problem = process.problem
+        if isinstance(problem, OSError) and not isinstance(problem, TimeoutError):
+            text = f"cannot write its output: {problem.strerror or problem}"
+            return TransferFailed(text, node=self.node, phase="command", completed=completed)
+        if not process.sent:
+            text = f"no session for {completed.command}: {_reason(problem)}"
+            return SshError(text, node=self.node, phase="command")
+        text = f"connection lost while this ran: {completed.command}"
+        why = "" if problem is None else f" ({_reason(problem)})"
+        return ConnectionLost(
+            f"{text}{why}; it may still run there",
+            node=self.node,
+            phase="command",
+            completed=completed,
+        )
+
+    def failure(self, error: Exception, phase: str, path: str | None = None) -> SshError:
+        """Return the SshError that tells what `error` means."""
+        if isinstance(error, SshError):
+            return error
+        lost = isinstance(error, LOST) or (
+            isinstance(error, asyncssh.ChannelOpenError) and "closed" in error.reason
+        )
+        kind = ConnectionLost if lost else TransferFailed
+        problem = f"connection lost: {_reason(error)}" if lost else _reason(error)
+        return kind(problem, node=self.node, phase=phase, path=path)
+
+    async def close(self) -> None:
+        """End what still runs, and give the lease back."""
+        try:
+            await asyncio.gather(*(process.end() for process in self._processes))
+        finally:
+            self._processes.clear()
+            lease, self._lease = self._lease, None
+            if lease is not None:
+                await lease.release()
+
+
+def teller(tell: Tell, launch: Launch) -> Tell:
+    """Return `tell` such that it never sees a secret of `launch`."""
+    hidden = launch.secrets
+    if not hidden:
+        return tell
+
+    def tell_masked(lines: bytes, stream: str) -> None:
+        tell(mask(lines.decode("utf-8", "replace"), hidden).encode(), stream)
+
+    return tell_masked
+
+
+def _reason(error: BaseException | None) -> str:
+    if error is None:
+        return "closed by the other side"
+    reason = getattr(error, "reason", None) or getattr(error, "strerror", None)
+    return safe_line(reason) if reason else safe_error(error)

@@ -1,0 +1,275 @@
+"""What a node means once the files are read: OpenSSH's configuration, keys, known hosts.
+
+All of it blocks, and is called in a thread; what is read is kept (see :mod:`sshjobs.files`).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+
+from engine.text import safe_error, safe_line
+
+from .errors import AuthFailed, SshError
+from .files import FileCache
+from .hostkeys import DEFAULT_FILES
+from .node import ACCEPT_NEW, DEFAULT, UNCHECKED, SshNode
+from .secret import Secret
+
+log = logging.getLogger("sshjobs")
+
+DEFAULT_CONFIG = "~/.ssh/config"
+DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa", "id_ed25519_sk", "id_ecdsa_sk")
+KEEPALIVE_COUNT = 3
+TOO_LONG = 100
+
+# Options that change who is trusted, who we are or where we end up, that people rely on, and that
+# are not obeyed here: silence would be a lie.  Lower case, as OpenSSH ignores it.
+NOT_OBEYED = {
+    "stricthostkeychecking": 'host keys are always checked; see known_hosts="accept-new"',
+    "connecttimeout": "see connect_timeout=",
+    "connectionattempts": "see retry= of jobs",
+    "serveraliveinterval": "see keepalive=",
+    "serveralivecountmax": "see keepalive=",
+    "localforward": "ports are not forwarded",
+    "remoteforward": "ports are not forwarded",
+    "dynamicforward": "ports are not forwarded",
+    "controlmaster": "connections are shared within this program only",
+    "controlpath": "connections are shared within this program only",
+    "controlpersist": "connections are shared within this program only",
+    "hashknownhosts": "what is recorded is not hashed",
+    "knownhostscommand": "known hosts are read from files",
+    "revokedhostkeys": 'use "@revoked" lines in known_hosts',
+    "updatehostkeys": "keys are recorded by accept-new only",
+    "verifyhostkeydns": "keys are not looked up in the DNS",
+    "requesttty": "see pty= of commands",
+    "remotecommand": "the commands are those of the jobs",
+    "localcommand": "no command is run here",
+    "permitlocalcommand": "no command is run here",
+    "sendenv": "see env= of commands",
+    "setenv": "see env= of commands",
+    "forwardx11": "X11 is not forwarded",
+    "forwardx11trusted": "X11 is not forwarded",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to reach a node, all told.
+
+    Attributes:
+        options: for asyncssh, configuration included, without what changes from attempt to attempt.
+        host: the name to connect to.
+        port: the port.
+        username: the login name.
+        gateway: the node to go through, from the configuration if the user gave none.
+        key_name: the name that the host's key goes by in known_hosts.
+        key_port: the port that goes with it.
+        check: whether host keys are checked.
+        accept_new: whether the key of a host that is not known is recorded.
+        known_hosts: files of known host keys; the first is the one to record in.
+        keys: private keys, each with its certificate if there is one.
+        agent: the keys that a running agent may be asked for; None: all that it has.
+    """
+
+    options: asyncssh.SSHClientConnectionOptions
+    host: str
+    port: int
+    username: str
+    gateway: SshNode | None
+    key_name: str
+    key_port: int
+    check: bool
+    accept_new: bool
+    known_hosts: tuple[str, ...]
+    keys: tuple[Any, ...]
+    agent: tuple[asyncssh.SSHKey, ...] | None
+
+
+def read_settings(node: SshNode) -> Settings:
+    """Return what `node` means.
+
+    Raises:
+        AuthFailed: a key that was asked for cannot be read.
+        SshError: the configuration is not one.
+    """
+    try:
+        options = _read_options(node)
+    except (OSError, ValueError) as error:
+        raise SshError(f"bad configuration: {safe_error(error)}", node=node, phase="connect") from error
+    alias = options.host_key_alias
+    keys, public = _load_keys(node, options)
+    only = node.keys is not None or options.config.get("IdentitiesOnly")
+    return Settings(
+        options=options,
+        host=options.host,
+        port=options.port,
+        username=options.username,
+        gateway=node.gateway or _proxy_jump(node, options),
+        key_name=alias or options.host,
+        key_port=22 if alias else options.port,
+        check=node.known_hosts != UNCHECKED,
+        accept_new=ACCEPT_NEW in node.known_hosts[:1] or node.known_hosts == ACCEPT_NEW,
+        known_hosts=_known_hosts(node, options),
+        keys=tuple(keys),
+        agent=tuple(public) if only else None,
+    )
+
+
+def _config_paths(node: SshNode) -> list[str]:
+    if node.config is None:
+        return []
+    if node.config == DEFAULT:
+        path = Path(DEFAULT_CONFIG).expanduser()
+        return [str(path)] if path.is_file() else []
+    return [str(Path(path).expanduser()) for path in node.config]
+
+
+def _read_options(node: SshNode) -> asyncssh.SSHClientConnectionOptions:
+    paths = _config_paths(node)
+    for path in paths:
+        for option, advice in _ignored.get(path):
+            _warn_once(path, option, advice)
+    given: dict[str, Any] = {}
+    if node.username is not None:
+        given["username"] = node.username
+    if node.port is not None:
+        given["port"] = node.port
+    return asyncssh.SSHClientConnectionOptions(
+        config=paths or None,
+        host=node.host,
+        tunnel=(),
+        client_keys=None,
+        connect_timeout=None,
+        # Login is bounded by us, the attempts at it as well.
+        login_timeout=0,
+        keepalive_interval=node.keepalive or 0,
+        # asyncssh counts the questions that went unanswered, and waits once more after the last.
+        keepalive_count_max=KEEPALIVE_COUNT - 1,
+        x11_forwarding=False,
+        request_pty=False,
+        command=None,
+        env=None,
+        send_env=None,
+        gss_kex=False,
+        encoding=None,
+        **given,
+    )
+
+
+def _proxy_jump(node: SshNode, options: asyncssh.SSHClientConnectionOptions) -> SshNode | None:
+    """Return the gateway that `ProxyJump` names: hops in a row, each a node like any other."""
+    gateway: SshNode | None = None
+    hops = options.config.get("ProxyJump")
+    for hop in str(hops).split(",") if hops else ():
+        gateway = SshNode(
+            hop.strip().removeprefix("ssh://"),
+            gateway=gateway,
+            keys=node.keys,
+            passphrase=node.passphrase,
+            known_hosts=node.known_hosts,
+            config=node.config,
+            connect_timeout=node.connect_timeout,
+            login_timeout=node.login_timeout,
+            keepalive=node.keepalive,
+        )
+    return gateway
+
+
+def _known_hosts(
+    node: SshNode, options: asyncssh.SSHClientConnectionOptions
+) -> tuple[str, ...]:
+    if node.known_hosts not in (DEFAULT, ACCEPT_NEW, UNCHECKED):
+        return tuple(str(path) for path in node.known_hosts if path != ACCEPT_NEW)
+    users = options.config.get("UserKnownHostsFile")
+    everybody = options.config.get("GlobalKnownHostsFile")
+    # An empty list is the word "none": no file, which is not the same as no check.
+    return (
+        *(DEFAULT_FILES[:1] if users is None else tuple(users)),
+        *(DEFAULT_FILES[1:] if everybody is None else tuple(everybody)),
+    )
+
+
+def _load_keys(
+    node: SshNode, options: asyncssh.SSHClientConnectionOptions
+) -> tuple[list[Any], list[asyncssh.SSHKey]]:
+    """Return the private keys to offer, and the public ones that an agent may have the rest of."""
+    configured = options.config.get("IdentityFile")
+    usual = [f"~/.ssh/{name}" for name in DEFAULT_KEYS]
+    private, public = [], []
+    for key in node.keys if node.keys is not None else configured or usual:
+        try:
+            private.append(_keys.get(key, node.passphrase) if isinstance(key, str) else key)
+        except (OSError, asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
+            # As ssh does: the agent may have it, or another may do.
+            known = _public_key(key)
+            if known is not None:
+                public.append(known)
+            elif node.keys is not None:
+                raise _unreadable(node, key, error) from error
+            log.debug("%s: key %s is left to the agent: %s", node, key, safe_error(error))
+    return private, [_public_part(key) for key in private] + public
+
+
+def _public_part(key: Any) -> asyncssh.SSHKey:
+    key = key[0] if isinstance(key, tuple) else key
+    return asyncssh.import_public_key(key.export_public_key())
+
+
+def _public_key(path: Any) -> asyncssh.SSHKey | None:
+    """Return the public half of a private key that cannot be read, where an agent may have it."""
+    if "SSH_AUTH_SOCK" not in os.environ:
+        return None
+    for candidate in (f"{path}.pub", str(path)):
+        with suppress(OSError, asyncssh.KeyImportError):
+            return asyncssh.read_public_key(candidate)
+    return None
+
+
+def _unreadable(node: SshNode, path: Any, error: Exception) -> AuthFailed:
+    encrypted = "passphrase" in str(error).lower()
+    advice = "; give its passphrase=" if encrypted and node.passphrase is None else ""
+    reason = getattr(error, "strerror", None) or error
+    return AuthFailed(f"cannot read the key: {reason}{advice}", node=node, phase="login", path=path)
+
+
+def _read_key(path: str, passphrase: Secret | None) -> Any:
+    """Return the private key in `path`, with its certificate if there is one beside it."""
+    key = asyncssh.read_private_key(path, passphrase.reveal() if passphrase else None)
+    try:
+        return key, asyncssh.read_certificate(f"{path}-cert.pub")
+    except (OSError, asyncssh.KeyImportError):
+        return key
+
+
+def _read_ignored(path: str) -> list[tuple[str, str]]:
+    """Return the options of a configuration that are not obeyed, each with what to do instead."""
+    found: dict[str, str] = {}
+    for line in Path(path).read_text(errors="replace").splitlines():
+        try:
+            words = shlex.split(line.replace("=", " ", 1), comments=True)
+        except ValueError:  # asyncssh tells it, with the line
+            continue
+        if words and words[0].lower() in NOT_OBEYED:
+            harmless = words[0].lower() == "stricthostkeychecking" and words[1:] in (["yes"], ["ask"])
+            if not harmless:
+                found[" ".join(words)] = NOT_OBEYED[words[0].lower()]
+    return list(found.items())
+
+
+_keys: FileCache[Any] = FileCache(_read_key)
+_ignored: FileCache[list[tuple[str, str]]] = FileCache(_read_ignored)
+_warned: set[tuple[str, str]] = set()
+
+
+def _warn_once(path: str, option: str, advice: str) -> None:
+    if (path, option) not in _warned:
+        _warned.add((path, option))
+        log.warning("%s: %s is ignored: %s", path, safe_line(option, TOO_LONG), advice)
