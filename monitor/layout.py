@@ -409,7 +409,7 @@ class _Frame:
         """Return `rows` rows of a pane between borders."""
         columns = columns or self.columns
         view = self.view
-        told = panes.Panes(self.model, self.style, columns - 4, self.now)
+        told = panes.Panes(self.model, self.style, columns - 4, rows, self.now)
         lines = list(told.content(pane, view.chosen))
         visible = view.look_into(len(lines), rows)
         content = lines[visible.start : visible.stop]

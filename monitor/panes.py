@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -13,7 +13,7 @@ from . import states, wording
 from .cells import cut_end, wrap
 from .keys import KEYS
 from .model import Model
-from .records import JobLine
+from .records import JobLine, Said
 from .rows import Row
 from .style import Style
 from .view import Pane
@@ -45,12 +45,14 @@ class Panes:
         model: the run.
         style: the characters to draw with.
         columns: cells that a line should take at most; longer ones are cut by who draws them.
+        rows: how many lines have room at a time.
         now: monotonic seconds.
     """
 
     model: Model
     style: Style
     columns: int
+    rows: int
     now: float
 
     def content(self, pane: Pane, job: str | None) -> Iterator[Row]:
@@ -79,20 +81,32 @@ class Panes:
             yield [(look.attribute, f"{self.style.glyph(look):>{room}}"), ("", f"  {look.word}")]
 
     def _log(self, line: JobLine) -> Iterator[Row]:
-        """Tell the last lines that a job printed; ``!`` marks what went to stderr."""
+        """Tell the last lines that a job printed."""
         if line.outputs > len(line.tail):
             yield [("dim", f"({line.outputs - len(line.tail)} lines before these)")]
-        for said in line.tail:
+        yield from self._printed(line.tail)
+        if not line.tail:
+            yield [("dim", "no output" if line.state.is_over else "no output yet")]
+
+    def _printed(self, lines: Iterable[Said]) -> Iterator[Row]:
+        """Tell lines of output; ``!`` marks those that went to stderr."""
+        for said in lines:
             clock = time.strftime("%H:%M:%S", time.localtime(said.wall))
             mark = "!" if said.stream == "stderr" else " "
             yield [("dim", f"{clock}{mark}"), ("", self.style.text(said.text))]
-        if not line.tail:
-            yield [("dim", "no output" if line.state.is_over else "no output yet")]
 
     # ---- details
 
     def _details(self, line: JobLine) -> Iterator[Row]:
-        """Tell all that is known of a job."""
+        """Tell all that is known of a job, and of its output as much as there is room for."""
+        facts = list(self._about(line))
+        yield from facts
+        room = max(self.rows - len(facts) - 1, 0)
+        if line.tail and room:
+            yield []
+            yield from self._printed(list(line.tail)[-room:])
+
+    def _about(self, line: JobLine) -> Iterator[Row]:
         style = self.style
         look = line.shown_look
         yield [(look.attribute, f"{style.glyph(look)} {line.look.plain}")]
@@ -104,9 +118,6 @@ class Panes:
         yield from self._others("requires", line.row.requires)
         yield from self._others("after", line.row.after)
         yield from self._others("allows", self.model.dependents(line.id))
-        if line.tail:
-            yield []
-            yield from self._log(line)
 
     def _facts(self, line: JobLine) -> Iterator[tuple[str, str]]:
         """Tell what there is to say of a job, as names and values."""

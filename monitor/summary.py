@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator
 
-from . import wording
+from . import states, wording
 from .model import Model
 from .records import JobLine
 from .style import ASCII, UNICODE, Style
@@ -37,12 +37,13 @@ def summary(model: Model, now: float, *, ascii_only: bool = False, tails: bool =
 
 
 def _lines(model: Model, now: float, style: Style, *, tails: bool) -> Iterator[str]:
-    yield _verdict(model, now)
+    yield _verdict(model, now, style)
     failed = [model.rows[job] for job in model.failures]
     for line in failed[:FAILURES]:
         yield from failure(line, style, tail=tails)
     if len(failed) > FAILURES:
         yield f"... and {len(failed) - FAILURES} more failed: engine.debrief() names them all"
+    yield f"counts         {'  '.join(wording.counted(model.counts, len(failed)))}"
     timed = [line for line in model.rows.values() if _is_timed(line)]
     if len(timed) > 1:
         yield f"slowest        {_slowest(timed)}"
@@ -51,17 +52,17 @@ def _lines(model: Model, now: float, style: Style, *, tails: bool) -> Iterator[s
         yield f"critical path  {_told_path(path, model.run.took(now), style)}"
 
 
-def _verdict(model: Model, now: float) -> str:
-    """Return ``deploy-lab: FAILED after 3m12s  128/400 done  2 FAIL: 2 critical jobs failed``."""
+def _verdict(model: Model, now: float, style: Style) -> str:
+    """Return ``✗ deploy-lab: FAILED after 3m12s: 2 critical jobs failed``."""
     run = model.run
-    counts = "  ".join(wording.counted(model.counts, len(model.failures)))
-    took = wording.exact(run.took(now))
-    label = run.label or "run"
+    label, took = run.label or "run", wording.exact(run.took(now))
     if run.ended is None:
-        return f"{label}: left after {took}, not over  {counts}"
+        return f"{style.glyph(states.STOPPING)} {label}: left after {took}, before its end"
+    why = run.ended.why
     if run.ended.ok:
-        return f"{label}: done in {took}  {counts}"
-    return f"{label}: FAILED after {took}  {counts}: {run.ended.why}"
+        return f"{style.glyph(states.FINISHED)} {label}: {why or f'done in {took}'}"
+    about = f"{label}: {states.FAILED.word} after {took}"
+    return f"{style.glyph(states.FAILED)} {': '.join(filter(None, (about, why)))}"
 
 
 def failure(line: JobLine, style: Style, *, tail: bool = True) -> Iterator[str]:

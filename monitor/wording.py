@@ -90,7 +90,8 @@ def _running(line: JobLine) -> str:
         return f"{look.word}: {line.stopping}" if line.stopping else look.word
     if look is states.FOREVER:
         return f"{look.word}, {'ready' if line.ready else 'not ready'}   {line.said}".rstrip()
-    return (line.said or look.word) if line.percent is None else line.message
+    # A bar says that it runs; beside it, what the job says of itself comes before what it prints.
+    return line.message or line.said if line.percent is not None else line.said or look.word
 
 
 def over(line: JobLine) -> str:

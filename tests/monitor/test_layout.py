@@ -446,6 +446,22 @@ def test_the_details_of_a_job() -> None:
     assert "allows    · run exp-A" in told
 
 
+def test_the_details_end_with_the_last_lines_of_output() -> None:
+    story = Story(row("1")).to(State.RUNNING, "1").output("1", *(f"line {n}" for n in range(50)))
+    told = text(story, View(), 120, 24)
+    assert "line 49" in told[-2]
+    assert "running" in told[3]
+
+
+def test_a_bar_has_a_report_beside_it_or_else_the_last_output() -> None:
+    story = Story(row("1"), row("2")).to(State.RUNNING, "1", "2")
+    story.progress("1", percent=55.0).output("1", "a line").progress("2", message="a report")
+    assert "55%  a line" in text(story)[4]
+    assert "a report" in text(story)[5]
+    story.progress("1", message="writing").output("1", "another line")
+    assert "55%  writing " in text(story)[4]
+
+
 def test_two_panes_from_120_columns_on() -> None:
     frame = text(lab(), View(), 120, 24)
     assert "┬ details: boot node17 ─" in frame[2]

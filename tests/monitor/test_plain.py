@@ -131,7 +131,7 @@ def test_other_news() -> None:
 
 def test_the_end_is_a_summary() -> None:
     story = Story(row("1")).to(State.FINISHED, "1").later(3).end(ok=True)
-    assert told(story)[-1] == "demo: done in 3.0s  1/1 done"
+    assert told(story)[-2:] == ["✓ demo: done in 3.0s", "counts         1/1 done"]
 
 
 def test_a_heartbeat() -> None:

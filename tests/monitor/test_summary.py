@@ -26,22 +26,27 @@ def test_the_summary_of_a_run_that_failed() -> None:
     story.move("2", State.FAILED, reason="rc=1").move("3", State.SKIPPED, reason="load failed")
     story.end(ok=False, why="1 critical job failed: load")
     assert summary(story.model, story.now) == [
-        "lab: FAILED after 1m05s  1/3 done  1 FAIL  1 skip: 1 critical job failed: load",
+        "✗ lab: FAILED after 1m05s: 1 critical job failed: load",
         "✗ load  FAILED rc=1  (1m00s)",
         "    | no space left on device",
+        "counts         1/3 done  1 FAIL  1 skip",
         "slowest        load 1m00s, gateway 5.0s",
         "critical path  gateway 5.0s → load 1m00s  (1m05s of 1m05s)",
     ]
-    assert summary(story.model, story.now, ascii_only=True, tails=False)[1:3] == [
+    assert summary(story.model, story.now, ascii_only=True, tails=False) == [
+        "X lab: FAILED after 1m05s: 1 critical job failed: load",
         "X load  FAILED rc=1  (1m00s)",
+        "counts         1/3 done  1 FAIL  1 skip",
         "slowest        load 1m00s, gateway 5.0s",
+        "critical path  gateway 5.0s -> load 1m00s  (1m05s of 1m05s)",
     ]
 
 
 def test_the_summary_of_a_run_that_is_left_before_its_end() -> None:
     story = Story(row("1"), row("2")).to(State.RUNNING, "1").later(7)
     assert summary(story.model, story.now) == [
-        "demo: left after 7.0s, not over  0/2 done  1 run  1 wait"
+        "! demo: left after 7.0s, before its end",
+        "counts         0/2 done  1 run  1 wait",
     ]
 
 
@@ -53,7 +58,7 @@ def test_failures_are_bounded_in_number_and_length() -> None:
         story.move(job.id, State.FAILED, reason="rc=1")
     lines = summary(story.end(ok=False).model, story.now)
     assert lines[1] == "✗ job1 on h  FAILED rc=1  (0.0s)"
-    assert sum(line.startswith("✗") for line in lines) == FAILURES
+    assert sum(line.startswith("✗ job") for line in lines) == FAILURES
     assert sum(line.startswith("    |") for line in lines) == FAILURES * LAST_LINES
     assert "... and 5 more failed: engine.debrief() names them all" in lines
 
@@ -105,7 +110,14 @@ def test_a_long_critical_path_is_told_in_part() -> None:
 
 
 def test_a_run_without_jobs() -> None:
-    assert summary(Story().end(ok=True).model, 0.0) == ["demo: done in 0.0s  0/0 done"]
+    lines = summary(Story().end(ok=True).model, 0.0)
+    assert lines == ["✓ demo: done in 0.0s", "counts         0/0 done"]
+
+
+def test_the_verdict_is_in_the_words_of_the_engine() -> None:
+    story = Story(row("1")).to(State.FINISHED, "1").end(ok=True, why="1 job finished in 0.0s")
+    assert summary(story.model, story.now)[0] == "✓ demo: 1 job finished in 0.0s"
+    assert summary(Story().end(ok=False).model, 0.0)[0] == "✗ demo: FAILED after 0.0s"
 
 
 @given(stories())
