@@ -60,8 +60,15 @@ _LINGER = 0.5
 # Seconds that killed processes may take to vanish.
 _KILL_TIMEOUT = 5.0
 _POLL = 0.01
-# Makes the terminal on stdin the controlling one of a new session, then becomes the shell.
-_ON_TERMINAL = "import os, sys; os.login_tty(0); os.execv(sys.argv[1], sys.argv[1:])"
+# Makes the terminal on stdin the controlling one of a new session, then becomes the shell, without
+# what Python does to signals.
+_ON_TERMINAL = """
+import os, signal, sys
+os.login_tty(0)
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 
 
 class Fleet:
@@ -243,7 +250,7 @@ class _Servers:
         lines: list[str] = []
         for host in hosts:
             lines += [f"Host {host.name}", f"  HostName {_LOOPBACK}", f"  Port {host.port}"]
-        lines += ["Host *", *(f"  {option} {_quoted(value)}" for option, value in common.items())]
+        lines += ["Host *", *(f'  {option} "{value}"' for option, value in common.items())]
         self.config.write_text("\n".join(lines) + "\n")
 
     def _make_nodes(self, hosts: Iterable[_Host]) -> None:
@@ -551,11 +558,6 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return f"uid{os.getuid()}"
-
-
-def _quoted(value: object) -> str:
-    """Return a value as a word of OpenSSH's configuration, whatever is in a path."""
-    return '"' + str(value).replace("%", "%%") + '"'
 
 
 def _clean(owner: int, folder: Path, mark: str) -> None:
