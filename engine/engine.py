@@ -13,6 +13,7 @@ import logging
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from . import graph as graphs
@@ -403,8 +404,8 @@ class Engine(AbstractJob):
             check_timeout(self, "timeout", timeout)
         try:
             return loops.run(self._orchestrate(timeout))
-        except KeyboardInterrupt:
-            self._forsake()
+        except (KeyboardInterrupt, SystemExit) as error:
+            self._left(130 if isinstance(error, KeyboardInterrupt) else error.code)
             raise
 
     async def _orchestrate(self, timeout: float | None) -> bool:
@@ -537,7 +538,7 @@ class Engine(AbstractJob):
                 await asyncio.shield(task)
             except asyncio.CancelledError as error:
                 if not task.cancelled():
-                    conductor.cancelled = conductor.cancelled or error
+                    conductor.keep_cancelled(error)
         for line in tell_of(self.shutdown_failures):
             conductor.run.log(logging.ERROR, line)
 
@@ -630,16 +631,18 @@ class Engine(AbstractJob):
         outer.conductor.run.in_loop(outer.conductor.cancel, node, reason)
         return True
 
-    def _forsake(self) -> None:
-        """The run was left at once, in its middle: say so of all that was in it."""
+    def _left(self, status: object) -> None:
+        """A signal, or a job, has ended more than the run."""
         conductor, self.conductor = self.conductor, None
-        if conductor is None:
-            return
-        conductor.forsake()
-        self._verdict = Verdict(False, "left at once by a second Ctrl-C", (), 130)
-        for job in self.iterate_jobs(scan_engines=True):
-            if isinstance(job, Engine):
-                job.conductor = None
+        if conductor is not None:  # left at once, in its middle: say so of all that was in it
+            conductor.forsake()
+            self._verdict = Verdict(False, "left at once by a second Ctrl-C", (), 130)
+            for job in self.iterate_jobs(scan_engines=True):
+                if isinstance(job, Engine):
+                    job.conductor = None
+        elif self._verdict is not None and self._verdict.ok and isinstance(status, int):
+            # The run was all but over when the signal came.
+            self._verdict = replace(self._verdict, exit_status=status)
 
     # -- shutdown ----------------------------------------------------------------------------
 

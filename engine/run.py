@@ -231,12 +231,16 @@ class Conductor:
         taken, self.cancelled = self.cancelled, None
         return taken
 
-    def _cancelled_from_outside(self, error: asyncio.CancelledError) -> None:
+    def keep_cancelled(self, error: asyncio.CancelledError) -> int | None:
+        """Keep a cancellation that came from outside; return the signal behind it, if any."""
         if self.cancelled is None:
             self.cancelled = error
-        signum = interrupted_by(error)
+        self.signal = self.signal or interrupted_by(error)
+        return self.signal
+
+    def _cancelled_from_outside(self, error: asyncio.CancelledError) -> None:
+        signum = self.keep_cancelled(error)
         if signum is not None:
-            self.signal = signum
             self.stop(StopReason.SIGNAL, f"interrupted by {Interrupted(signum)}")
         else:
             self.stop(StopReason.CANCELLED, "the run was cancelled")

@@ -166,12 +166,13 @@ def _bad_news(
 
 
 def _worst_of(plan: Plan) -> str:
-    """Return what became of the job that explains most, if the jobs explain it."""
-    culprits = _culprits(plan)
+    """Return what became of the job that explains most, and who was abandoned."""
+    culprits = [node for node in _culprits(plan) if not node.is_abandoned]
+    news = [_first_of(culprits)] if culprits else []
     abandoned = [node.job for node in plan.nodes if node.is_abandoned]
-    if abandoned and not (culprits and culprits[0].state is State.FAILED):
-        return f"abandoned, may still run: {names_of(abandoned, 3)}"
-    return _first_of(culprits) if culprits else ""
+    if abandoned:
+        news.append(f"abandoned, may still run: {names_of(abandoned, 3)}")
+    return "; ".join(news)
 
 
 def _culprits(plan: Plan) -> list[Node]:
