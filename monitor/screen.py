@@ -71,7 +71,7 @@ class Page(urwid.Widget):
         """Return the rows for this size as one canvas."""
         columns, rows = size
         texts, attributes = [], []
-        for row in self._compose(columns, rows):
+        for row in self._compose(columns, rows) if columns and rows else [[]] * rows:
             pieces = [(attribute, text.encode()) for attribute, text in row]
             texts.append(b"".join(piece for _, piece in pieces))
             attributes.append([(attribute, len(piece)) for attribute, piece in pieces])
@@ -159,6 +159,9 @@ class _Raw(raw.Screen):
 
     def signal_restore(self) -> None:
         pass
+
+    def tty_signal_keys(self, *keys: Any, **options: Any) -> None:
+        """Leave them to :mod:`monitor.terminal`."""
 
 
 def _named(keys: Sequence[object]) -> list[str]:

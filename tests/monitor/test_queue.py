@@ -1,4 +1,4 @@
-"""The queue: states are never lost, the rest is thinned while it waits, the order is that of seq."""
+"""The queue: states are never lost, the rest is thinned while it waits, the order is seq's."""
 
 from __future__ import annotations
 

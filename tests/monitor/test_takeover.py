@@ -1,4 +1,6 @@
-"""Prints of jobs: told to the run, safe; kept raw, and replayed once, in order, to their streams."""
+"""Prints of jobs: told to the run, safe; kept raw, and replayed once, in order."""
+
+# ruff: noqa: T201 - prints are what this is about
 
 from __future__ import annotations
 
