@@ -660,7 +660,7 @@ def _row(node: Node, parent: str | None) -> JobRow:
 
 
 def _ids(jobs: Iterable[AbstractJob]) -> tuple[str, ...]:
-    nodes = sorted((job.node for job in jobs if job.node), key=lambda node: node.order)
+    nodes = sorted((job.place for job in jobs if job.place), key=lambda node: node.order)
     return tuple(node.id for node in nodes)
 
 
