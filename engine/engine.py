@@ -170,14 +170,14 @@ class Engine(AbstractJob):
 
     def _add_to_run(self, job: AbstractJob, conductor: Conductor) -> None:
         plan, now = conductor.plan, conductor.loop.time()
-        node = job.place = plan.node(job)
+        node = job._place = plan.node(job)
         if isinstance(job, Engine):
             node.inner = job.make_plan(conductor.run.tells)
         instructions = []
         for requires, needs in (True, job.required), (False, job.awaited):
             for need in needs:
-                assert need.place is not None
-                instructions += plan.link_late(node, need.place, requires, now)
+                assert need._place is not None
+                instructions += plan.link_late(node, need._place, requires, now)
         conductor.added(node, instructions)
 
     def update(self, jobs: Iterable[AbstractJob | Sequence]) -> None:
@@ -369,15 +369,15 @@ class Engine(AbstractJob):
     ) -> None:
         """Tell the run going on, if any, what a job waits for now; called by the jobs."""
         conductor = self.at_work()
-        if conductor is None or job.place is None:
+        if conductor is None or job._place is None:
             return
         plan, now, requires = conductor.plan, conductor.loop.time(), how == "requires"
         for need in changed or ():
-            if need not in (known or ()) and need.place is not None:
-                conductor.relinked(plan.link_late(job.place, need.place, requires, now))
+            if need not in (known or ()) and need._place is not None:
+                conductor.relinked(plan.link_late(job._place, need._place, requires, now))
         for need in known or ():
-            if need not in (changed or ()) and need.place is not None:
-                conductor.relinked(plan.unlink(job.place, need.place, requires, now))
+            if need not in (changed or ()) and need._place is not None:
+                conductor.relinked(plan.unlink(job._place, need._place, requires, now))
 
     # -- running -----------------------------------------------------------------------------
 
@@ -447,7 +447,7 @@ class Engine(AbstractJob):
         _refuse_spent(self)
         run = Run(self.text_label(), readers_of(self, type(self).tick is not Engine.tick))
         plan = self.make_plan(run.tells)
-        root = self.place = Node(self, plan, 0)
+        root = self._place = Node(self, plan, 0)
         conductor = Conductor(run, self, plan)
         timeout = self.timeout if timeout is None else timeout
         async with self._at_work_with(conductor):
@@ -526,9 +526,9 @@ class Engine(AbstractJob):
             self.conductor = None
             if self._verdict is None:
                 self._verdict = Verdict(False, "it ended by an error of its own", (), 1)
-            if self.place is None or self.place.plan is conductor.plan:
+            if self._place is None or self._place.plan is conductor.plan:
                 conductor.plan.performer = None
-                _release(self.place, conductor.plan)
+                _release(self._place, conductor.plan)
 
     async def _finish(self, conductor: Conductor) -> None:
         """Shut down; a cancellation meanwhile changes nothing, as this is bounded."""
@@ -553,14 +553,14 @@ class Engine(AbstractJob):
         )
         self._shutdown_failures = {}
         for job in self._jobs:
-            node = job.place = plan.node(job)
+            node = job._place = plan.node(job)
             if isinstance(job, Engine):
                 node.inner = job.make_plan(tells)
         for node in plan.nodes:
             for need in node.job.required:
-                plan.link(node, need.place, True)
+                plan.link(node, need._place, True)
             for need in node.job.awaited:
-                plan.link(node, need.place, False)
+                plan.link(node, need._place, False)
         return plan
 
     def _poke(self) -> None:
@@ -625,7 +625,7 @@ class Engine(AbstractJob):
         outer: Engine | None = self
         while outer is not None and outer.at_work() is None:
             outer = outer.engine  # this one has not begun: an outer one performs for it
-        node = job.place
+        node = job._place
         if outer is None or outer.conductor is None or node is None or node.state.is_over:
             return False
         outer.conductor.run.in_loop(outer.conductor.cancel, node, reason)
@@ -665,7 +665,7 @@ class Engine(AbstractJob):
         started = set()
         is_needed = False
         for job in self._jobs:
-            node = job.place
+            node = job._place
             if node is not None and node.attempt and not node.is_shut:
                 node.is_shut = True
                 started.add(job)

@@ -85,12 +85,12 @@ class AbstractJob:
         "__weakref__",
         "_after",
         "_engine",
+        "_place",
         "_required",
         "critical",
         "forever",
         "label",
         "notify",
-        "place",
         "pool",
         "retry",
         "timeout",
@@ -123,7 +123,7 @@ class AbstractJob:
         # Weak, so that an engine and its jobs are freed as soon as nobody holds them.
         self._engine: weakref.ref[Engine] | None = None
         # Its node in the run going on or, after it, in the last one; set by the run alone.
-        self.place: Node | None = None
+        self._place: Node | None = None
         if timeout is not None:
             check_timeout(self, "timeout", timeout)
         if retry is not None:
@@ -247,7 +247,7 @@ class AbstractJob:
     @property
     def state(self) -> State:
         """Where the job is in its life."""
-        return State.IDLE if self.place is None else self.place.state
+        return State.IDLE if self._place is None else self._place.state
 
     def is_idle(self) -> bool:
         """True as long as its requirements are not met, or no run has begun."""
@@ -297,18 +297,18 @@ class AbstractJob:
 
     def raised_exception(self) -> BaseException | None:
         """Return the exception of a failed job, else None; never raises."""
-        node = self.place
+        node = self._place
         return node.exception if node is not None and node.state is State.FAILED else None
 
     @property
     def started_at(self) -> float | None:
         """When it was first started, in seconds on the monotonic clock; None if it never was."""
-        return None if self.place is None else self.place.started_at
+        return None if self._place is None else self._place.started_at
 
     @property
     def ended_at(self) -> float | None:
         """When it was over, in seconds on the monotonic clock; None if it is not."""
-        return None if self.place is None else self.place.ended_at
+        return None if self._place is None else self._place.ended_at
 
     @property
     def duration(self) -> float | None:
@@ -326,9 +326,9 @@ class AbstractJob:
         return engine is not None and engine.cancel_job(self, reason)
 
     def _over(self) -> Node:
-        if self.place is None or not self.place.state.is_over:
+        if self._place is None or not self._place.state.is_over:
             raise asyncio.InvalidStateError(f"job {name_of(self)} is {self.state}, not over")
-        return self.place
+        return self._place
 
     def _skipped(self, node: Node) -> JobSkipped:
         return JobSkipped(f"job {name_of(self)} was skipped: {node.reason}", [self], node.reason)

@@ -80,7 +80,7 @@ def describe(job: AbstractJob, allowed: Iterable[AbstractJob] | None = None) -> 
 
 def _outcome(job: AbstractJob) -> str:
     """Return the state of `job` and what there is to say about it."""
-    state, node = job.state, job.place
+    state, node = job.state, job._place
     if node is None:
         return str(state)
     if state is State.FINISHED:
@@ -145,7 +145,7 @@ def _details(job: AbstractJob) -> Iterator[str]:
     if text is not None:
         yield from (safe_line(line) for line in str(text).splitlines())
     if job.duration is not None:
-        attempts = job.place.attempt if job.place is not None else 1
+        attempts = job._place.attempt if job._place is not None else 1
         yield f"took {_seconds(job.duration)}" + (f", {attempts} attempts" if attempts > 1 else "")
 
 
@@ -194,7 +194,7 @@ def _troubles(engine: Engine, *, details: bool) -> Iterator[str]:
     """Give the lines on all in `engine` that did not go well."""
     jobs = list(engine)
     in_state = {state: [job for job in jobs if job.state is state] for state in State}
-    abandoned = [job for job in jobs if job.place is not None and job.place.is_abandoned]
+    abandoned = [job for job in jobs if job._place is not None and job._place.is_abandoned]
     cancelled = [job for job in in_state[State.CANCELLED] if not job.forever]
     faults = engine.shutdown_failures
     shut = {job: error for job, error in faults.items() if job.engine is engine}
@@ -223,8 +223,8 @@ def _failures(
 ) -> Iterator[str]:
     for job, error in failures.items():
         notes = [] if job.critical else ["not critical"]
-        if job.place is not None and job.place.attempt > 1:
-            notes.append(f"{job.place.attempt} attempts")
+        if job._place is not None and job._place.attempt > 1:
+            notes.append(f"{job._place.attempt} attempts")
         # What ended a nested engine has its own section: where it was raised says nothing.
         tell = _told if inner_engine(job) is None else safe_error
         told = "" if error is None else f" !! {tell(error)}"
@@ -248,7 +248,7 @@ def _by_reason(jobs: Iterable[AbstractJob]) -> Iterator[str]:
     """Give a line for each reason: the jobs, and why."""
     groups: dict[str, list[AbstractJob]] = {}
     for job in jobs:
-        groups.setdefault(job.place.reason if job.place is not None else "", []).append(job)
+        groups.setdefault(job._place.reason if job._place is not None else "", []).append(job)
     for reason, group in groups.items():
         yield f"{_names(group)}: {reason}" if reason else _names(group)
 

@@ -660,7 +660,7 @@ def _row(node: Node, parent: str | None) -> JobRow:
 
 
 def _ids(jobs: Iterable[AbstractJob]) -> tuple[str, ...]:
-    nodes = sorted((job.place for job in jobs if job.place), key=lambda node: node.order)
+    nodes = sorted((job._place for job in jobs if job._place), key=lambda node: node.order)
     return tuple(node.id for node in nodes)
 
 

@@ -111,7 +111,7 @@ class _Sweep:
 
     def _call(self, job: AbstractJob) -> None:
         context = copy_context()
-        context.run(current.set, job.place)
+        context.run(current.set, job._place)
         context.run(_deadline.set, self.deadline)
         coroutine = _called(job)
         name = f"shutdown of {name_of(job)}"
