@@ -242,7 +242,7 @@ def test_the_report_of_a_run_in_which_all_went_wrong(
     lines = report(engine)
     first = lines.index("  slowest:")
     assert lines[:first] == [
-        "FAILED - b failed: ValueError: boom",
+        "FAILED - b failed: ValueError: boom; abandoned, may still run: stubborn",
         "  11 jobs: 1 finished, 4 failed, 4 cancelled, 2 skipped",
         "  failed:",
         "    b !! ValueError: boom [test_listing.py:N, in boom] (2 attempts)",
