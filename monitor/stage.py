@@ -105,6 +105,8 @@ class Stage:
         self._missed: deque[Tick] = deque(maxlen=MISSED)
         self._page = Page(self._compose, self._press)
         self._yes: Callable[[], None] | None = None
+        self._pressed = 0
+        self._seen: tuple[object, ...] = ()
         self._draw_at = 0.0
         self._turn_at = time.monotonic()
 
@@ -211,10 +213,12 @@ class Stage:
     def redraw(self) -> None:
         """Draw the screen anew."""
         self._screen.redraw()
+        self._seen = ()
 
     def stream(self) -> None:
         """Leave the screen for plain lines until the key is pressed again."""
         self._go(Place.STREAM)
+        self._writer.write("(plain lines; S: the screen again, q: plain lines for good)\n")
 
     def leave(self) -> None:
         """Leave the screen for good."""
@@ -231,6 +235,7 @@ class Stage:
         os.killpg(os.getpgrp(), signal.SIGQUIT)
 
     def _press(self, key: str) -> bool:
+        self._pressed += 1
         self._draw_at = 0.0  # what a key does is seen at once
         if self._place is Place.STREAM:
             if key == "S":
@@ -252,9 +257,13 @@ class Stage:
 
     def _draw(self, now: float) -> None:
         """Draw a frame unless the last is not out yet; one that took long puts off the next."""
-        if now < self._draw_at or not self._writer.idle:
+        size = self._terminal.size()
+        # Clocks tick in whole seconds, each job's at its own instant.
+        seen = (self.model.version, size, int(4 * now), self._pressed)
+        if seen == self._seen or now < self._draw_at or not self._writer.idle:
             return
-        self._screen.draw(self._page, self._terminal.size())
+        self._seen = seen
+        self._screen.draw(self._page, size)
         self._draw_at = now + (time.monotonic() - now) / SHARE
 
     def _tell(self, now: float) -> None:
@@ -282,7 +291,7 @@ class Stage:
             if place is Place.SCREEN:
                 self._takeover.hold()
                 self._screen.enter()
-                self._draw_at = 0.0
+                self._seen = ()
         except OSError:  # the terminal hung up
             self._place = Place.GONE
 
@@ -293,6 +302,7 @@ class Stage:
         if self._place is Place.SCREEN:
             self._screen.leave()
             self._screen.enter()
+            self._seen = ()
 
     def _leave_screen(self) -> None:
         self._screen.leave()
