@@ -256,6 +256,24 @@ def test_finished_jobs_give_way_when_there_is_no_room() -> None:
     assert len(view.shown) == 11
 
 
+def test_a_job_under_the_cursor_keeps_its_row_when_the_finished_ones_give_way() -> None:
+    story = Story(*(row(str(number)) for number in range(1, 31)))
+    view = View(cursor="5")
+    story.to(State.FINISHED, *map(str, range(1, 21)))
+    compose(story, view)
+    assert view.shown[-2:] == ["", "5"]
+    assert view.chosen == "5"
+
+
+def test_the_cursor_goes_to_the_row_that_came_to_the_place_of_its_job() -> None:
+    story = Story(row("1", "a"), row("2", "b"), row("3", "a"), row("4", "a"))
+    view = View(cursor="2")
+    compose(story, view)
+    view.type("a")
+    compose(story, view)
+    assert view.chosen == "3"
+
+
 def test_order_by_state() -> None:
     story = Story(
         row("1"),
