@@ -31,6 +31,8 @@ Text = str | Secret
 Value = Text | int | float | PathLike[str]
 Argument = Value | Callable[[], Value]
 
+SIGNALLED = 128
+"""Shells tell a signal by its number on top of that."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SHOWN = 80
 
@@ -56,9 +58,7 @@ class Session(Protocol):
         errors; `failure` translates them.
         """
 
-    async def run(
-        self, launch: Launch, argv: str | tuple[str, ...], capture: Capture
-    ) -> Completed:
+    async def run(self, launch: Launch, argv: str | tuple[str, ...], capture: Capture) -> Completed:
         """Run a process and return how it ended; `argv` is what to show of it.
 
         Raises:
@@ -81,9 +81,11 @@ class Command(ABC):
     """What SshTimeout says went on: ``"command"`` or ``"transfer"``."""
 
     def __init__(self, *, label: str | None = None, timeout: float | None = None) -> None:
-        if timeout is not None and not (isinstance(timeout, (int, float)) and timeout >= 0):
+        if timeout is not None and not timeout >= 0:
             raise BadOption(
-                f"timeout={safe_repr(timeout, _SHOWN)}: give a number of seconds", "timeout", timeout
+                f"timeout={safe_repr(timeout, _SHOWN)}: give a number of seconds",
+                "timeout",
+                timeout,
             )
         self.label = label
         self.timeout = timeout
@@ -149,7 +151,7 @@ class ProcessCommand(Command):
         check_capture(self.capture)
         unknown = options.keys() - ProcessOptions.__annotations__.keys()
         if unknown:
-            raise TypeError(f"{type(self).__name__}() has no option {sorted(unknown)[0]!r}")
+            raise TypeError(f"{type(self).__name__}() has no option {min(unknown)!r}")
 
     async def run_on(self, session: Session) -> Completed:
         """Run it; raises CommandFailed unless it ended in an allowed way, or `check` is False."""
@@ -176,7 +178,7 @@ class ProcessCommand(Command):
         if completed.exit_signal is not None:
             return completed.exit_signal in self.allowed_exits
         return completed.exit_status in self.allowed_exits or any(
-            completed.exit_status == 128 + signal.Signals[f"SIG{name}"]  # noqa: PLR2004
+            completed.exit_status == SIGNALLED + signal.Signals[f"SIG{name}"]
             for name in self.allowed_exits
             if isinstance(name, str) and f"SIG{name}" in signal.Signals.__members__
         )
@@ -217,11 +219,11 @@ class Run(ProcessCommand):
 
     def __init__(
         self,
-        command: str | Callable[[], str] | Iterable[Argument],
+        command: str | Callable[[], str | Iterable[Argument]] | Iterable[Argument],
         **options: Unpack[ProcessOptions],
     ) -> None:
         super().__init__(**options)
-        self.command: str | Callable[[], str] | tuple[Argument, ...]
+        self.command: str | Callable[[], str | Iterable[Argument]] | tuple[Argument, ...]
         if isinstance(command, str) or callable(command):
             self.command = command
         else:
@@ -341,18 +343,20 @@ def _check_line(line: str) -> str:
     if "\0" in line:
         raise BadOption("a command cannot hold a NUL", "command", line)
     if not line.strip():
-        raise BadOption("an empty command: give a shell line or an argument vector", "command", line)
+        raise BadOption(
+            "an empty command: give a shell line or an argument vector", "command", line
+        )
     return line
 
 
-def _checked_words(words: Any) -> tuple[Argument, ...]:
+def _checked_words(given: Any) -> tuple[Argument, ...]:
     try:
-        words = tuple(words)
+        words: tuple[Argument, ...] = tuple(given)
     except TypeError:
         raise BadOption(
-            f"not a command: {safe_repr(words, _SHOWN)}; give a shell line or an argument vector",
+            f"not a command: {safe_repr(given, _SHOWN)}; give a shell line or an argument vector",
             "command",
-            words,
+            given,
         ) from None
     if not words:
         raise BadOption("an empty argument vector: give at least a program", "command", words)
@@ -420,7 +424,9 @@ def _checked_env(env: Any) -> dict[str, Argument]:
         raise BadOption(f"env={safe_repr(env, _SHOWN)}: give a mapping", "env", env)
     for name, value in env.items():
         if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise BadOption(f"env: {safe_repr(name, _SHOWN)} is no name for a variable", "env", name)
+            raise BadOption(
+                f"env: {safe_repr(name, _SHOWN)} is no name for a variable", "env", name
+            )
         if not callable(value):
             _text(f"env {name}", value)
     return dict(env)
@@ -431,7 +437,9 @@ def _checked_exits(exits: Any) -> frozenset[int | str]:
     allowed: set[int | str] = set()
     for value in (exits,) if isinstance(exits, (int, str)) else exits:
         name = value.removeprefix("SIG").upper() if isinstance(value, str) else value
-        good = name in known if isinstance(name, str) else isinstance(name, int) and 0 <= name < 256  # noqa: PLR2004
+        good = (
+            name in known if isinstance(name, str) else isinstance(name, int) and name in range(256)
+        )
         if not good:
             raise BadOption(
                 f"allowed_exits: {safe_repr(value, _SHOWN)} is neither a status nor a signal",

@@ -12,7 +12,7 @@ import contextlib
 import logging
 import random
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import asyncssh
@@ -21,15 +21,14 @@ from engine.text import safe_line
 
 from .errors import (
     AuthFailed,
-    ConnectionLost,
     HostKeyChanged,
     HostKeyUnknown,
     SshError,
     SshTimeout,
     Unreachable,
 )
-from .hostkeys import Trust, look_up, record
-from .node import SshNode
+from .hostkeys import Trust, entry_name, look_up, record
+from .node import AskPassword, SshNode
 from .secret import Secret
 from .settings import Settings
 
@@ -45,7 +44,9 @@ Gate = contextlib.AbstractAsyncContextManager[Any]
 class Client(asyncssh.SSHClient):
     """What one attempt learns: how far it came, whose key the server showed, why it ended."""
 
-    def __init__(self, node: SshNode, trust: Trust, accept_new: bool, begun: Callable[[], None]) -> None:
+    def __init__(
+        self, node: SshNode, trust: Trust, accept_new: bool, begun: Callable[[], None]
+    ) -> None:
         self._node = node
         self._trust = trust
         self._accept_new = accept_new
@@ -142,7 +143,7 @@ async def connect(
                 if left <= 0:
                     raise dropped.error from dropped.__cause__
         log.debug("%s: dropped by the server, next attempt in %.1f s", node, pause)
-        await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - only to spread them
+        await asyncio.sleep(pause * random.uniform(0.5, 1))
         pause = min(2 * pause, LONGEST_PAUSE)
 
 
@@ -179,7 +180,7 @@ def _close_channel(opening: asyncio.Task[Any]) -> None:
         channel.abort()
 
 
-class _Dropped(Exception):  # noqa: N818 - never seen outside
+class _Dropped(Exception):
     """The server closed the connection before the login began; worth another attempt."""
 
     def __init__(self, error: SshError) -> None:
@@ -195,7 +196,6 @@ class _Attempt:
         self._settings = settings
         self._tunnel = tunnel
         self._deadline = asyncio.timeout(None)
-        self._client: Client | None = None
         self.answered_at: float | None = None
 
     async def run(self, seconds: float) -> asyncssh.SSHClientConnection:
@@ -203,16 +203,20 @@ class _Attempt:
         loop = asyncio.get_running_loop()
         try:
             trust = await loop.run_in_executor(None, self._look_up)
-            self._client = Client(
-                self._node, trust, self._settings.accept_new, self._begin_login
-            )
+        except (OSError, ValueError) as error:
+            problem = f"bad known_hosts: {error}"
+            raise SshError(problem, node=self._node, phase="connect") from error
+        client = Client(self._node, trust, self._settings.accept_new, self._begin_login)
+        try:
             async with self._deadline:
                 self._deadline.reschedule(loop.time() + seconds)
-                connection = await self._connect(self._client, trust)
+                connection = await self._connect(client, trust)
         except Exception as error:
-            raise self._explained(error) from error
-        if self._client.new_key is not None:
-            await self._record(self._client.new_key, connection)
+            if isinstance(error, TimeoutError) and self._deadline.expired():
+                raise _late(self._node, client) from error
+            raise _explained(error, self._node, self._settings, client) from error
+        if client.new_key is not None:
+            await self._record(client.new_key, connection)
         return connection
 
     def _look_up(self) -> Trust:
@@ -227,14 +231,17 @@ class _Attempt:
 
     async def _connect(self, client: Client, trust: Trust) -> asyncssh.SSHClientConnection:
         known = trust.as_asyncssh()
-        # A host that is not known is asked for its key, not for a certificate that nobody can judge.
-        special: dict[str, Any] = {} if known[0] or known[1] else {"server_host_key_algs": "-*-cert-*"}
+        special: dict[str, Any] = {}
+        if not (known[0] or known[1]):
+            # Whom nobody knows is asked for a plain key: nobody could judge a certificate.
+            special["server_host_key_algs"] = "-*-cert-*"
+        if self._settings.agent == ():
+            special["agent_path"] = None
+        elif self._settings.agent is not None:
+            special["agent_identities"] = list(self._settings.agent)
         password = self._node.password
-        allowed = self._settings.agent
-        if allowed is not None:
-            special |= {"agent_identities": list(allowed)} if allowed else {"agent_path": None}
         return await asyncssh.connect(
-            self._node.host,
+            self._node.hostname,
             self._settings.port,
             options=self._settings.options,
             config=None,
@@ -246,9 +253,7 @@ class _Attempt:
             **special,
         )
 
-    async def _record(
-        self, key: asyncssh.SSHKey, connection: asyncssh.SSHClientConnection
-    ) -> None:
+    async def _record(self, key: asyncssh.SSHKey, connection: asyncssh.SSHClientConnection) -> None:
         settings = self._settings
         path = settings.known_hosts[0] if settings.known_hosts else "/dev/null"
         shown = f"{key.get_algorithm()} {key.get_fingerprint()}"
@@ -265,78 +270,76 @@ class _Attempt:
             raise
         log.info("%s: new host key %s recorded in %s", self._node, shown, path)
 
-    def _explained(self, error: Exception) -> Exception:
-        """Return the error that tells the user what `error` means."""
-        client, node = self._client, self._node
-        if client is None:
-            return SshError(f"bad known_hosts: {error}", node=node, phase="connect")
-        if isinstance(error, TimeoutError) and self._deadline.expired():
-            return self._late()
-        if client.verdict is not None:
-            return self._mistrusted(client.verdict, client.shown)
-        if isinstance(error, asyncssh.HostKeyNotVerifiable):
-            return self._mistrusted(HostKeyChanged, safe_line(error))
-        if isinstance(error, asyncssh.KeyExchangeFailed) and "host key" in str(error):
-            return self._mistrusted(HostKeyChanged, "of another kind than the one on record")
-        if isinstance(error, asyncssh.PermissionDenied) or client.knows_server:
-            return AuthFailed(self._refusal(error), node=node, phase="login")
-        if isinstance(error, asyncssh.ChannelOpenError):
-            problem = f"the gateway cannot reach it: {error.reason}"
-            return Unreachable(problem, node=node, hop=self._settings.gateway, phase="connect")
-        if isinstance(error, socket.gaierror):
-            return Unreachable(f"unknown name {self._settings.host!r}", node=node, phase="connect")
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        unreachable = Unreachable(
-            f"no connection to port {self._settings.port}: {reason}", node=node, phase="connect"
+
+def _late(node: SshNode, client: Client) -> SshTimeout:
+    if client.begun:
+        return SshTimeout(f"no login within {node.login_timeout:g} s", node=node, phase="login")
+    return SshTimeout(f"no answer within {node.connect_timeout:g} s", node=node, phase="connect")
+
+
+def _explained(
+    error: Exception, node: SshNode, settings: Settings, client: Client
+) -> SshError | _Dropped:
+    """Return the error that tells the user what `error` means."""
+    mistrust = _mistrust(error, client)
+    if mistrust is not None:
+        return mistrust[0](_strange_key(*mistrust, settings), node=node, phase="connect")
+    if isinstance(error, asyncssh.PermissionDenied) or client.knows_server:
+        return AuthFailed(_refusal(error, node, settings), node=node, phase="login")
+    if isinstance(error, asyncssh.ChannelOpenError):
+        problem = f"the gateway cannot reach it: {error.reason}"
+        return Unreachable(problem, node=node, hop=settings.gateway, phase="connect")
+    if isinstance(error, socket.gaierror):
+        return Unreachable(f"unknown name {settings.host!r}", node=node, phase="connect")
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    problem = f"no connection to port {settings.port}: {reason}"
+    unreachable = Unreachable(problem, node=node, phase="connect")
+    if client.begun and isinstance(error, (asyncssh.ConnectionLost, ConnectionError)):
+        return _Dropped(unreachable)
+    return unreachable
+
+
+def _mistrust(error: Exception, client: Client) -> tuple[type[SshError], str] | None:
+    """Return which error it is, and what the server showed, if its key is what is wrong."""
+    if client.verdict is not None:
+        return client.verdict, client.shown
+    if isinstance(error, asyncssh.HostKeyNotVerifiable):
+        return HostKeyChanged, safe_line(error.reason)
+    if isinstance(error, asyncssh.KeyExchangeFailed) and "host key" in error.reason:
+        return HostKeyChanged, "of another kind"
+    return None
+
+
+def _strange_key(kind: type[SshError], shown: str, settings: Settings) -> str:
+    files = ", ".join(settings.known_hosts) or "no file"
+    name = entry_name(settings.key_name, settings.key_port)
+    if kind is HostKeyUnknown:
+        return (
+            f"nobody knows its host key ({shown}): {name} is not in {files}; "
+            'add it there, or use known_hosts="accept-new"'
         )
-        if client.begun and isinstance(error, (asyncssh.ConnectionLost, ConnectionError)):
-            return _Dropped(unreachable)
-        return unreachable
-
-    def _late(self) -> SshTimeout:
-        assert self._client is not None
-        if self._client.begun:
-            problem = f"no login within {self._node.login_timeout:g} s"
-            return SshTimeout(problem, node=self._node, phase="login")
-        problem = f"no answer within {self._node.connect_timeout:g} s"
-        return SshTimeout(problem, node=self._node, phase="connect")
-
-    def _mistrusted(self, kind: type[SshError], shown: str) -> SshError:
-        settings = self._settings
-        files = ", ".join(settings.known_hosts) or "no file"
-        name = settings.key_name if settings.key_port == 22 else (  # noqa: PLR2004
-            f"[{settings.key_name}]:{settings.key_port}"
-        )
-        if kind is HostKeyUnknown:
-            problem = (
-                f"nobody knows its host key ({shown}): {name} is not in {files}; "
-                f'add it there, or use known_hosts="accept-new"'
-            )
-        else:
-            problem = (
-                f"its host key ({shown}) is not the one on record for {name} in {files}: "
-                "another machine, or somebody in between; if the change is meant, "
-                "remove the old key there"
-            )
-        return kind(problem, node=self._node, phase="connect")
-
-    def _refusal(self, error: Exception) -> str:
-        settings = self._settings
-        tried = f"{len(settings.keys)} key{'s' * (len(settings.keys) != 1)}"
-        if self._node.password is not None:
-            tried += " and a password"
-        said = "" if isinstance(error, asyncssh.PermissionDenied) else f": {error}"
-        return f"login as {settings.username} refused ({tried} tried){said}"
+    return (
+        f"its host key ({shown}) is not the one on record for {name} in {files}: another machine, "
+        "or somebody in between; if the change is meant, remove the old key there"
+    )
 
 
-def _revealing(password: Any) -> Any:
+def _refusal(error: Exception, node: SshNode, settings: Settings) -> str:
+    tried = f"{len(settings.keys)} key{'s' * (len(settings.keys) != 1)}"
+    if node.password is not None:
+        tried += " and a password"
+    said = "" if isinstance(error, asyncssh.PermissionDenied) else f": {error}"
+    return f"login as {settings.username} refused ({tried} tried){said}"
+
+
+def _revealing(password: AskPassword | None) -> Any:
     """Return a function for asyncssh that calls the user's, and takes a Secret from it too."""
     if password is None:
         return None
 
     async def ask() -> str | None:
         answer = password()
-        if asyncio.iscoroutine(answer) or asyncio.isfuture(answer):
+        if isinstance(answer, Awaitable):
             answer = await answer
         return answer.reveal() if isinstance(answer, Secret) else answer
 

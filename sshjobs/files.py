@@ -7,7 +7,6 @@ blocks, and is called in a thread; it is safe in several at once.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Hashable
 from pathlib import Path
@@ -65,5 +64,5 @@ class FileCache(Generic[T]):
 
 def stamp_of(path: str) -> Stamp:
     """Return what changes when the file does; OSError if there is none."""
-    status = os.stat(path)
+    status = Path(path).stat()
     return status.st_mtime_ns, status.st_size, status.st_ino

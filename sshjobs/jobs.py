@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from engine import AbstractJob, BadOption, output, ready, report
@@ -32,7 +32,7 @@ Ready = str | re.Pattern[str] | int | None
 
 
 class SshJob(AbstractJob):
-    """Commands on one node, carried out in order; the first that fails ends the job.
+    r"""Commands on one node, carried out in order; the first that fails ends the job.
 
     The node's connection is made when the first command needs it, shared with all other jobs of the
     node, and closed when the last of them has been shut down.  If the job is cancelled or runs out
@@ -58,7 +58,7 @@ class SshJob(AbstractJob):
     >>> Engine(job).orchestrate()
     True
     >>> job.result().stdout
-    'hello\\n'
+    'hello\n'
     """
 
     def __init__(
@@ -70,15 +70,15 @@ class SshJob(AbstractJob):
         expect_disconnect: bool = False,
         **options: Any,
     ) -> None:
-        if not isinstance(node, (SshNode, LocalNode)):
-            problem = f"SshJob: {safe_repr(node, 80)} is no node: give an SshNode or a LocalNode"
-            raise BadOption(problem, "node", node)
-        self.node_ = node
+        self.target = _checked_node(node)
         self.commands = _checked(commands)
         self.expect_disconnect = expect_disconnect
         self._pattern, self._port = _checked_ready(ready)
         if ready is not None:
             options["notify"] = True
+        if options.get("label") is None:
+            told = "; ".join(command.label or command.describe() for command in self.commands)
+            options["label"] = safe_line(f"{node.hostname}: {told}", _LABEL)
         super().__init__(**options)
         self._session: SshSession | LocalSession | None = None
         self._results: list[Completed] = []
@@ -87,18 +87,12 @@ class SshJob(AbstractJob):
     @property
     def host(self) -> str:
         """The name of the node."""
-        return self.node_.hostname
+        return self.target.hostname
 
     @property
     def results(self) -> tuple[Completed, ...]:
         """The results of the commands so far, or in the last run."""
         return tuple(self._results)
-
-    def text_label(self) -> str:
-        """Return the label, or else what the job does where."""
-        if self.label is not None:
-            return self.label
-        return safe_line(f"{self.host}: {self.details()}", _LABEL)
 
     def details(self) -> str:
         """Return the commands, in one line."""
@@ -109,7 +103,7 @@ class SshJob(AbstractJob):
         self._results = []
         self._is_ready = False
         if self._session is None:
-            self._session = _session(self.node_, self._hear)
+            self._session = _session(self.target, self._hear)
         trying = None
         if self._port is not None:
             trying = asyncio.create_task(self._try_port(self._session, self._port))
@@ -152,7 +146,7 @@ class SshJob(AbstractJob):
             more = "; it may still run there" if said else ""
             name = command.label or command.describe()
             problem = f"{safe_line(name, 120)}: not over after {command.timeout:g} s{more}"
-            raise SshTimeout(problem, node=self.node_, phase=command.phase) from error
+            raise SshTimeout(problem, node=self.target, phase=command.phase) from error
 
     def _hear(self, lines: bytes, stream: str) -> None:
         """Pass on what a command printed; it may be what tells that the job is ready."""
@@ -176,6 +170,13 @@ def _session(node: AnyNode, tell: Callable[[bytes, str], None]) -> SshSession | 
     return LocalSession(tell) if isinstance(node, LocalNode) else SshSession(node, tell)
 
 
+def _checked_node(node: Any) -> AnyNode:
+    if not isinstance(node, (SshNode, LocalNode)):
+        problem = f"SshJob: {safe_repr(node, 80)} is no node: give an SshNode or a LocalNode"
+        raise BadOption(problem, "node", node)
+    return node
+
+
 def _checked(commands: Any) -> tuple[Command, ...]:
     if isinstance(commands, str):
         return (Run(commands),)
@@ -197,7 +198,9 @@ def _checked(commands: Any) -> tuple[Command, ...]:
         )
     for command in several:
         if not isinstance(command, Command):
-            advice = "wrap it, as Run(...)" if isinstance(command, str) else "give a Run or the like"
+            advice = (
+                "wrap it, as Run(...)" if isinstance(command, str) else "give a Run or the like"
+            )
             problem = f"SshJob: {safe_repr(command, 80)} is no command: {advice}"
             raise BadOption(problem, "commands", command)
     return several

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import cast
 
 import asyncssh
@@ -34,6 +33,7 @@ class LocalProcess(Process, asyncio.SubprocessProtocol):
     def __init__(self, way: Way, output: Output) -> None:
         super().__init__(way, output)
         self._transport: asyncio.SubprocessTransport | None = None
+        self._leash: asyncio.WriteTransport | None = None
         self._open_streams = set(_STREAMS)
 
     async def open(self) -> None:
@@ -44,8 +44,8 @@ class LocalProcess(Process, asyncio.SubprocessProtocol):
 
     def cut(self) -> None:
         """Cut the leash: have the watchdog end it."""
-        if self._transport is not None:
-            self._leash().close()
+        if self._leash is not None:
+            self._leash.close()
 
     def abandon(self) -> None:
         """Listen no longer; what still runs goes on, but for the first process."""
@@ -55,11 +55,8 @@ class LocalProcess(Process, asyncio.SubprocessProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The shell runs: hand over the script."""
         self._transport = cast(asyncio.SubprocessTransport, transport)
-        self._leash().write(self.way.stdin)
-
-    def _leash(self) -> asyncio.WriteTransport:
-        assert self._transport is not None
-        return cast(asyncio.WriteTransport, self._transport.get_pipe_transport(0))
+        self._leash = cast(asyncio.WriteTransport, self._transport.get_pipe_transport(0))
+        self._leash.write(self.way.stdin)
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         """Take what it wrote."""
@@ -72,15 +69,13 @@ class LocalProcess(Process, asyncio.SubprocessProtocol):
 
     def process_exited(self) -> None:
         """Take how it ended."""
-        assert self._transport is not None
-        code = self._transport.get_returncode()
-        assert code is not None
-        if code < 0:
+        code = None if self._transport is None else self._transport.get_returncode()
+        if code is not None and code < 0:
             self._ended(None, signal.Signals(-code).name.removeprefix("SIG"))
         else:
             self._ended(code, None)
         # The watchdog is told that it is over, as sshd would do.
-        self._leash().close()
+        self.cut()
         self._look_around()
 
     def _look_around(self) -> None:
@@ -103,18 +98,14 @@ class LocalSession:
         """Return None: there is no connection."""
         return None
 
-    @asynccontextmanager
-    async def sftp(self) -> AsyncIterator[asyncssh.SFTPClient]:
-        """There is none."""
+    def sftp(self) -> AbstractAsyncContextManager[asyncssh.SFTPClient]:
+        """Refuse: files of this machine are just there."""
         raise SshError("this machine's files are not reached by sftp", node=self.node)
-        yield
 
-    async def run(
-        self, launch: Launch, argv: str | tuple[str, ...], capture: Capture
-    ) -> Completed:
+    async def run(self, launch: Launch, argv: str | tuple[str, ...], capture: Capture) -> Completed:
         """Run a command and return how it ended; SshError if it cannot be started."""
         if launch.pty:
-            raise BadOption("pty=True: not on a LocalNode", "pty", True)  # noqa: FBT003
+            raise BadOption("pty=True: not on a LocalNode", "pty", True)
         started = asyncio.get_running_loop().time()
         output = Output(capture, teller(self._tell, launch))
         process = LocalProcess(way(launch, SHELL, line_shell=SHELL), output)

@@ -6,11 +6,9 @@ network; nodes that are equal in all that was given share one connection (see :m
 
 from __future__ import annotations
 
-import asyncio
-import math
 import re
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import KW_ONLY, dataclass, field, fields
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from os import PathLike, fspath
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -28,13 +26,15 @@ if TYPE_CHECKING:
 
 PathArg = str | PathLike[str]
 Key = PathArg | asyncssh.SSHKey | asyncssh.SSHKeyPair
-Password = str | Secret | Callable[[], "str | None | Awaitable[str | None]"]
-Answers = Callable[[str, str, Sequence[tuple[str, bool]]], "Sequence[str] | Awaitable[Sequence[str]]"]
-KnownHosts = PathArg | Sequence[PathArg]
+AskPassword = Callable[[], "str | Secret | Awaitable[str | Secret | None] | None"]
+Answers = Callable[
+    [str, str, Sequence[tuple[str, bool]]], "Sequence[str] | Awaitable[Sequence[str]]"
+]
 
 DEFAULT = "default"
 ACCEPT_NEW = "accept-new"
 UNCHECKED = "unchecked"
+LAST_PORT = 65535
 
 _ADDRESS = re.compile(
     r"(?:(?P<user>[^@]+)@)?"
@@ -43,7 +43,7 @@ _ADDRESS = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, init=False, repr=False)
 class SshNode:
     """A machine that is reached by ssh.
 
@@ -89,42 +89,58 @@ class SshNode:
     True
     """
 
-    host: str
-    _: KW_ONLY
-    username: str | None = None
-    port: int | None = None
-    gateway: SshNode | str | None = None
-    keys: Key | Sequence[Key] | None = None
-    password: Password | None = None
-    passphrase: str | Secret | None = None
-    keyboard_interactive: Answers | None = None
-    known_hosts: KnownHosts = DEFAULT
-    config: PathArg | Sequence[PathArg] | None = DEFAULT
-    connect_timeout: float = 15
-    login_timeout: float = 30
-    keepalive: float | None = 15
-    max_sessions: int = 10
-    _hash: int = field(init=False, repr=False, compare=False)
+    hostname: str
+    username: str | None
+    port: int | None
+    gateway: SshNode | None
+    keys: tuple[str | asyncssh.SSHKey | asyncssh.SSHKeyPair, ...] | None
+    password: Secret | AskPassword | None
+    passphrase: Secret | None
+    keyboard_interactive: Answers | None
+    known_hosts: str | tuple[str, ...]
+    config: str | tuple[str, ...] | None
+    connect_timeout: float
+    login_timeout: float
+    keepalive: float | None
+    max_sessions: int
+    _hash: int = field(compare=False)
 
-    def __post_init__(self) -> None:
-        given = {name: getattr(self, name) for name in _OPTIONS}
-        given |= _address(self.host, self.username, self.port)
-        given["gateway"] = _gateway(self.gateway)
-        given["keys"] = _keys(self.keys)
-        given["known_hosts"] = _known_hosts(self.known_hosts)
-        if self.config != DEFAULT:
-            given["config"] = _paths("config", self.config)
-        for name in ("password", "passphrase"):
-            if isinstance(given[name], str):
-                given[name] = Secret(given[name])
-        for name in ("connect_timeout", "login_timeout", "keepalive"):
-            _check_seconds(name, given[name], optional=name == "keepalive")
-        if not isinstance(self.max_sessions, int) or self.max_sessions < 1:
-            raise _bad("max_sessions", self.max_sessions, "give a number, 1 or more")
+    def __init__(
+        self,
+        host: str,
+        *,
+        username: str | None = None,
+        port: int | None = None,
+        gateway: SshNode | str | None = None,
+        keys: Key | Iterable[Key] | None = None,
+        password: str | Secret | AskPassword | None = None,
+        passphrase: str | Secret | None = None,
+        keyboard_interactive: Answers | None = None,
+        known_hosts: PathArg | Iterable[PathArg] = DEFAULT,
+        config: PathArg | Iterable[PathArg] | None = DEFAULT,
+        connect_timeout: float = 15,
+        login_timeout: float = 30,
+        keepalive: float | None = 15,
+        max_sessions: int = 10,
+    ) -> None:
+        given: dict[str, Any] = {
+            **_address(host, username, port),
+            "gateway": _gateway(gateway),
+            "keys": _keys(keys),
+            "password": Secret(password) if isinstance(password, str) else password,
+            "passphrase": Secret(passphrase) if isinstance(passphrase, str) else passphrase,
+            "keyboard_interactive": keyboard_interactive,
+            "known_hosts": _known_hosts(known_hosts),
+            "config": config if config == DEFAULT else _paths("config", config),
+            "connect_timeout": _seconds("connect_timeout", connect_timeout),
+            "login_timeout": _seconds("login_timeout", login_timeout),
+            "keepalive": None if keepalive is None else _seconds("keepalive", keepalive),
+            "max_sessions": _sessions(max_sessions),
+        }
+        # A node is looked up for every command, and its gateways are part of it.
+        given["_hash"] = hash(tuple(given.values()))
         for name, value in given.items():
             object.__setattr__(self, name, value)
-        # A node is looked up for every command, and its gateways are part of it.
-        object.__setattr__(self, "_hash", hash(tuple(given.values())))
 
     @classmethod
     def many(cls, hosts: str, **same: Any) -> list[SshNode]:
@@ -141,11 +157,6 @@ class SshNode:
         """
         return [cls(host, **same) for host in expand(hosts)]
 
-    @property
-    def hostname(self) -> str:
-        """The name that was given, without user and port."""
-        return self.host
-
     def wait_up(self, timeout: float = 180, **options: Any) -> WaitUp:
         """Return a job that ends once a command can be run here, as after a reboot.
 
@@ -153,12 +164,12 @@ class SshNode:
             timeout: seconds, after which the job fails with the last reason why not.
             options: those of :class:`engine.AbstractJob`.
         """
-        from .waiting import WaitUp  # noqa: PLC0415 - jobs are made of nodes
+        from .waiting import WaitUp
 
         return WaitUp(self, timeout=timeout, **options)
 
     async def __aenter__(self) -> Self:
-        from .pool import hold  # noqa: PLC0415 - connections are made of nodes
+        from .pool import hold
 
         await hold(self)
         return self
@@ -169,7 +180,7 @@ class SshNode:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        from .pool import let_go  # noqa: PLC0415 - same
+        from .pool import let_go
 
         await let_go(self)
 
@@ -189,7 +200,7 @@ class SshNode:
 
     def __str__(self) -> str:
         user = f"{self.username}@" if self.username is not None else ""
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        host = f"[{self.hostname}]" if ":" in self.hostname else self.hostname
         port = f":{self.port}" if self.port is not None else ""
         return safe_line(f"{user}{host}{port}")
 
@@ -219,14 +230,12 @@ class LocalNode:
 
 AnyNode = SshNode | LocalNode
 
-_OPTIONS = [f.name for f in fields(SshNode) if f.init]
-
 
 def _bad(option: str, value: object, advice: str) -> BadOption:
     return BadOption(f"SshNode: {option}={safe_repr(value, 80)}: {advice}", option, value)
 
 
-def _address(host: object, username: str | None, port: int | None) -> dict[str, Any]:
+def _address(host: Any, username: str | None, port: int | None) -> dict[str, Any]:
     """Return host, username and port from what was given, taking ``user@host:port`` apart."""
     match = _ADDRESS.fullmatch(host) if isinstance(host, str) else None
     # What begins with a dash, or holds a blank, is no host but an accident or an attack.
@@ -240,10 +249,10 @@ def _address(host: object, username: str | None, port: int | None) -> dict[str, 
         if port not in (None, int(match["port"])):
             raise _bad("port", port, f"the host says {match['port']}")
         port = int(match["port"])
-    if port is not None and not (isinstance(port, int) and 0 < port < 65536):  # noqa: PLR2004
+    if port is not None and port not in range(1, LAST_PORT + 1):
         raise _bad("port", port, "give a number from 1 to 65535")
     name = match["bracketed"] or match["host"] or match["bare"]
-    return {"host": name, "username": username, "port": port}
+    return {"hostname": name, "username": username, "port": port}
 
 
 def _gateway(gateway: object) -> SshNode | None:
@@ -254,15 +263,15 @@ def _gateway(gateway: object) -> SshNode | None:
     return gateway
 
 
-def _keys(keys: Any) -> tuple[Key, ...] | None:
+def _keys(keys: Any) -> tuple[Any, ...] | None:
     if keys is None:
         return None
     single = isinstance(keys, (str, PathLike, asyncssh.SSHKey, asyncssh.SSHKeyPair))
-    keys = (keys,) if single else tuple(keys)
-    return tuple(fspath(key) if isinstance(key, PathLike) else key for key in keys)
+    several = (keys,) if single else tuple(keys)
+    return tuple(fspath(key) if isinstance(key, PathLike) else key for key in several)
 
 
-def _known_hosts(given: Any) -> KnownHosts:
+def _known_hosts(given: Any) -> str | tuple[str, ...]:
     """Return one of the words, ``("accept-new", path)``, or a tuple of paths."""
     if given is None:
         raise _bad(
@@ -282,18 +291,23 @@ def _known_hosts(given: Any) -> KnownHosts:
 def _paths(option: str, given: Any) -> tuple[str, ...] | None:
     if given is None:
         return None
-    many = (given,) if isinstance(given, (str, PathLike)) else given
     try:
+        many = (given,) if isinstance(given, (str, PathLike)) else tuple(given)
         paths = tuple(fspath(path) for path in many)
     except TypeError:
         paths = ("",)
     if not all(isinstance(path, str) and path and "\0" not in path for path in paths):
-        raise _bad(option, given, "give a path, or a sequence of them")
+        raise _bad(option, given, "give a path, or several")
     return paths
 
 
-def _check_seconds(option: str, value: object, *, optional: bool) -> None:
-    if value is None and optional:
-        return
-    if not isinstance(value, (int, float)) or math.isnan(value) or value <= 0:
+def _seconds(option: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
         raise _bad(option, value, "give a number of seconds, above 0")
+    return value
+
+
+def _sessions(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise _bad("max_sessions", value, "give a number, 1 or more")
+    return value

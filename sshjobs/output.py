@@ -48,11 +48,10 @@ class Kept:
         self._bytes += data
         # Cut when it is twice too long: each byte is then moved once, however small the pieces.
         if self._limit is not None and len(self._bytes) > 2 * self._limit:
-            self._cut()
+            self._cut(self._limit)
 
-    def _cut(self) -> None:
-        assert self._limit is not None
-        surplus = len(self._bytes) - self._limit
+    def _cut(self, limit: int) -> None:
+        surplus = len(self._bytes) - limit
         if surplus > 0:
             del self._bytes[:surplus]
             self._dropped = True
@@ -60,7 +59,7 @@ class Kept:
     def value(self) -> tuple[bytes, bool]:
         """Return what is kept, and whether something is missing."""
         if self._limit is not None:
-            self._cut()
+            self._cut(self._limit)
         return bytes(self._bytes), self._dropped
 
 

@@ -107,7 +107,7 @@ class Process(ABC):
     def _wrote(self, stream: str, data: bytes) -> None:
         """Take what it wrote."""
         if self._mark is not None and stream == "stdout":
-            data = self._without_mark(data)
+            data = self._without_mark(self._mark, data)
         if data:
             self._deliver(stream, data)
 
@@ -119,11 +119,10 @@ class Process(ABC):
                 self.problem = error
                 self.cut()
 
-    def _without_mark(self, data: bytes) -> bytes:
+    def _without_mark(self, mark: bytes, data: bytes) -> bytes:
         """Take out the line that tells the shell; what login scripts wrote before it stays."""
-        assert self._mark is not None
         self._before_mark += data
-        before, mark, after = self._before_mark.partition(self._mark)
+        before, _, after = self._before_mark.partition(mark)
         told, end, rest = after.partition(b"\n")
         if end:
             self._learned(told.strip().decode("utf-8", "replace"))

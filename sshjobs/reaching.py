@@ -42,7 +42,9 @@ async def _is_open_there(
         _, writer = await connection.open_connection(host, port, encoding=None)
     except asyncssh.ChannelOpenError as error:
         if error.code == asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED:
-            problem = f"ready={port}: the server does not let its ports be tried (AllowTcpForwarding)"
+            problem = (
+                f"ready={port}: the server does not let its ports be tried (AllowTcpForwarding)"
+            )
             raise SshError(problem, node=session.node, phase="command") from error
         return False
     writer.close()

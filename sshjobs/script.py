@@ -11,15 +11,14 @@ POSIX shell script.  There are two ways to hand it over:
 The script makes the command the leader of its process group, which is what sshd (and LocalNode)
 made of the shell.  Since its standard input is not the channel's, that one is free to serve as the
 leash: a *watchdog*, a subshell that is nobody's child, waits there for the end of file.  It comes
-when the command is over (sshd closes it), when we cut the leash, or when we are gone.  If the leader
-lives, the watchdog leaves the group and ends all that is left in it, and in its session: TERM, two
-seconds, KILL.  So killing takes no second session, no process id, and no living client.
+when the command is over (sshd closes it), when we cut the leash, or when we are gone.  If the
+leader lives, the watchdog leaves the group and ends all that is left in it, and in its session:
+TERM, two seconds, KILL.  So killing takes no second session, no process id, and no living client.
 """
 
 from __future__ import annotations
 
 import io
-import re
 import secrets
 import shlex
 import tarfile
@@ -29,7 +28,6 @@ from pathlib import PurePosixPath
 
 from .secret import Secret
 
-
 KILL_AFTER = 2.0
 """Seconds between TERM and KILL."""
 POSIX_SHELLS = frozenset({"sh", "dash", "bash", "ash", "ksh", "mksh", "zsh"})
@@ -38,25 +36,29 @@ LOGIN_SHELL = '"${SHELL:-/bin/sh}"'
 _LONGEST_LINE = 100_000
 """Linux takes arguments of 128 KiB at most."""
 
-# The killer is alone in its session, so `kill -0 -group` tells whether there is anybody left.  It
-# asks for whole seconds where `sleep` knows no others.  $1 is the group.
+# $1 is the group, $2 a folder to remove.  In a session of its own the killer sees by `kill -0` when
+# nobody is left; where there is no setsid it stays in the group, and ends itself in the end.
+# Zombies do not count, where `ps` can tell: some machines are slow to bury them.  It asks for whole
+# seconds where `sleep` knows no others.
 _KILLER = (
     'trap "" HUP INT TERM;'
-    "s(){ pkill -$1 -s $g||kill -$1 -$g;};a(){ pgrep -s $g||kill -0 -$g;};"
-    "g=$1;i=0;s TERM;"
-    f"while [ $i -lt {KILL_AFTER * 20:g} ]&&a;do sleep .05||{{ sleep 1;i=$((i+19));}};i=$((i+1));done;"
-    "a&&s KILL"
+    's(){ pkill -$1 -s $g||kill -$1 -$g;};r(){ rm -rf "$d";};'
+    'a(){ x=$(ps -o stat= -s $g);[ "$x" ]||{ kill -0 -$g;return;};'
+    "for x in $x;do case $x in Z*);;*)return 0;;esac;done;return 1;};"
+    "g=$1;d=$2;i=0;s TERM;"
+    f"while [ $i -lt {KILL_AFTER * 20:g} ]&&a;do "
+    "sleep .05||{ sleep 1;i=$((i+19));};i=$((i+1));done;"
+    "if a;then r;s KILL;fi;r"
 )
 _WATCHDOG = """\
 exec 3<&0 <{stdin}
 ({{ trap "" HUP INT TERM; read -r x; if kill -0 $$; then exec </dev/null; \
-setsid sh -c {killer} sh {group} || sh -c {killer} sh {group}; fi; {clean}}} \
-<&3 3<&- >/dev/null 2>&1 &)
+{killer}; fi; {clean}}} <&3 3<&- >/dev/null 2>&1 &)
 exec 3<&-
 """
 # The lines before the first mark are not ours; in the end the script takes over.
 _READER = (
-    "exec /bin/sh -c 'n=$(printf \"\\n.\");n=${{n%.}};s=;b=;while IFS= read -r l;do case $b$l in "
+    'exec /bin/sh -c \'n=$(printf "\\n.");n=${{n%.}};s=;b=;while IFS= read -r l;do case $b$l in '
     '{mark}-begin)b={mark}+;;{mark}+{mark}-end)eval "$s";exit;;{mark}+*)s=$s$l$n;;esac;done;'
     "exit 255'"
 )
@@ -148,8 +150,13 @@ def _is_encodable(text: str) -> bool:
     return True
 
 
-def _watchdog(group: str = "$$", stdin: str = "/dev/null", clean: str = "") -> str:
-    return _WATCHDOG.format(stdin=stdin, group=group, killer=shlex.quote(_KILLER), clean=clean)
+def _watchdog(group: str = "$$", stdin: str = "/dev/null", folder: str = "") -> str:
+    call = f"sh -c {shlex.quote(_KILLER)} sh {group} {folder}"
+    return _WATCHDOG.format(
+        stdin=stdin,
+        killer=f"command -v setsid && exec setsid {call}; exec {call}",
+        clean=f"rm -rf {folder}; " if folder else "",
+    )
 
 
 _WATCHDOG_PLAIN = _watchdog()
@@ -182,7 +189,7 @@ def _by_stdin(launch: Launch, line_shell: str) -> Way:
     mark = f"orchestrion-{secrets.token_hex(8)}"
     blob = b""
     script = f"printf '%s\\n' \"{mark} $SHELL\"\n"
-    clean = ""
+    folder = ""
     stdin = "/dev/null"
     files = dict(launch.files)
     if launch.input is not None:
@@ -191,14 +198,12 @@ def _by_stdin(launch: Launch, line_shell: str) -> Way:
     if files:
         blob = _archive(files)
         script += (
-            'd=$(umask 077; mktemp -d) || exit 126\n'
+            "d=$(umask 077; mktemp -d) || exit 126\n"
             f'head -c {len(blob)} | tar -x -f - -C "$d" || {{ rm -rf "$d"; exit 126; }}\n'
         )
-        clean = 'rm -rf "$d"; '
-    script += _watchdog(stdin=stdin, clean=clean)
-    script += "".join(
-        f"export {name}={_quoted(value)}\n" for name, value in launch.env.items()
-    )
+        folder = '"$d"'
+    script += _watchdog(stdin=stdin, folder=folder)
+    script += "".join(f"export {name}={_quoted(value)}\n" for name, value in launch.env.items())
     script += _folder(launch) + _body(launch.words, line_shell)
     text = f"{mark}-begin\n{script}{mark}-end\n"
     return Way(_READER.format(mark=mark), text.encode("utf-8", "surrogateescape") + blob, mark)

@@ -162,9 +162,7 @@ class SshSession:
         async with self.lease().link.sftp() as client:
             yield client
 
-    async def run(
-        self, launch: Launch, argv: str | tuple[str, ...], capture: Capture
-    ) -> Completed:
+    async def run(self, launch: Launch, argv: str | tuple[str, ...], capture: Capture) -> Completed:
         """Run a command and return how it ended.
 
         Raises:

@@ -20,7 +20,7 @@ from engine.text import safe_error, safe_line
 from .errors import AuthFailed, SshError
 from .files import FileCache
 from .hostkeys import DEFAULT_FILES
-from .node import ACCEPT_NEW, DEFAULT, UNCHECKED, SshNode
+from .node import ACCEPT_NEW, UNCHECKED, SshNode
 from .secret import Secret
 
 log = logging.getLogger("sshjobs")
@@ -103,7 +103,9 @@ def read_settings(node: SshNode) -> Settings:
     try:
         options = _read_options(node)
     except (OSError, ValueError) as error:
-        raise SshError(f"bad configuration: {safe_error(error)}", node=node, phase="connect") from error
+        raise SshError(
+            f"bad configuration: {safe_error(error)}", node=node, phase="connect"
+        ) from error
     alias = options.host_key_alias
     keys, public = _load_keys(node, options)
     only = node.keys is not None or options.config.get("IdentitiesOnly")
@@ -116,7 +118,7 @@ def read_settings(node: SshNode) -> Settings:
         key_name=alias or options.host,
         key_port=22 if alias else options.port,
         check=node.known_hosts != UNCHECKED,
-        accept_new=ACCEPT_NEW in node.known_hosts[:1] or node.known_hosts == ACCEPT_NEW,
+        accept_new=ACCEPT_NEW in (node.known_hosts, *node.known_hosts[:1]),
         known_hosts=_known_hosts(node, options),
         keys=tuple(keys),
         agent=tuple(public) if only else None,
@@ -126,7 +128,7 @@ def read_settings(node: SshNode) -> Settings:
 def _config_paths(node: SshNode) -> list[str]:
     if node.config is None:
         return []
-    if node.config == DEFAULT:
+    if isinstance(node.config, str):
         path = Path(DEFAULT_CONFIG).expanduser()
         return [str(path)] if path.is_file() else []
     return [str(Path(path).expanduser()) for path in node.config]
@@ -144,7 +146,7 @@ def _read_options(node: SshNode) -> asyncssh.SSHClientConnectionOptions:
         given["port"] = node.port
     return asyncssh.SSHClientConnectionOptions(
         config=paths or None,
-        host=node.host,
+        host=node.hostname,
         tunnel=(),
         client_keys=None,
         connect_timeout=None,
@@ -183,13 +185,11 @@ def _proxy_jump(node: SshNode, options: asyncssh.SSHClientConnectionOptions) -> 
     return gateway
 
 
-def _known_hosts(
-    node: SshNode, options: asyncssh.SSHClientConnectionOptions
-) -> tuple[str, ...]:
-    if node.known_hosts not in (DEFAULT, ACCEPT_NEW, UNCHECKED):
-        return tuple(str(path) for path in node.known_hosts if path != ACCEPT_NEW)
-    users = options.config.get("UserKnownHostsFile")
-    everybody = options.config.get("GlobalKnownHostsFile")
+def _known_hosts(node: SshNode, options: asyncssh.SSHClientConnectionOptions) -> tuple[str, ...]:
+    if isinstance(node.known_hosts, tuple):
+        return tuple(path for path in node.known_hosts if path != ACCEPT_NEW)
+    users: Any = options.config.get("UserKnownHostsFile")
+    everybody: Any = options.config.get("GlobalKnownHostsFile")
     # An empty list is the word "none": no file, which is not the same as no check.
     return (
         *(DEFAULT_FILES[:1] if users is None else tuple(users)),
@@ -201,7 +201,7 @@ def _load_keys(
     node: SshNode, options: asyncssh.SSHClientConnectionOptions
 ) -> tuple[list[Any], list[asyncssh.SSHKey]]:
     """Return the private keys to offer, and the public ones that an agent may have the rest of."""
-    configured = options.config.get("IdentityFile")
+    configured: Any = options.config.get("IdentityFile")
     usual = [f"~/.ssh/{name}" for name in DEFAULT_KEYS]
     private, public = [], []
     for key in node.keys if node.keys is not None else configured or usual:
@@ -258,7 +258,10 @@ def _read_ignored(path: str) -> list[tuple[str, str]]:
         except ValueError:  # asyncssh tells it, with the line
             continue
         if words and words[0].lower() in NOT_OBEYED:
-            harmless = words[0].lower() == "stricthostkeychecking" and words[1:] in (["yes"], ["ask"])
+            harmless = words[0].lower() == "stricthostkeychecking" and words[1:] in (
+                ["yes"],
+                ["ask"],
+            )
             if not harmless:
                 found[" ".join(words)] = NOT_OBEYED[words[0].lower()]
     return list(found.items())

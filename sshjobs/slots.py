@@ -70,5 +70,5 @@ class Slots:
                 full = error.code == asyncssh.OPEN_CONNECT_FAILED and refusals < REFUSALS
                 if not full or connection.is_closed():
                     raise
-            await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - only to spread them
+            await asyncio.sleep(pause * random.uniform(0.5, 1))
             pause = min(2 * pause, LONGEST_PAUSE)
