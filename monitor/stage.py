@@ -227,12 +227,12 @@ class Stage:
     def suspend(self) -> None:
         """Give the terminal back, and stop the program until the shell continues it."""
         self._go(Place.BEHIND)
-        stop_group()
+        signal_group(signal.SIGTSTP)
 
     def quit(self) -> None:
         """Give the terminal back, and send SIGQUIT, as the key does elsewhere."""
         self._go(Place.BEHIND)
-        os.killpg(os.getpgrp(), signal.SIGQUIT)
+        signal_group(signal.SIGQUIT)
 
     def _press(self, key: str) -> bool:
         self._pressed += 1
@@ -311,13 +311,13 @@ class Stage:
         self._takeover.release()
 
 
-def stop_group() -> None:
-    """Stop this process group, as Ctrl-Z does; return once it is continued.
+def signal_group(signum: int) -> None:
+    """Do to this process group what a key does elsewhere; return once it is over, if it ends.
 
-    The signal is handled by the kernel when the main thread next runs, which may be after `killpg`
-    has returned: until then nobody must go on.
+    The signal has its effect when the main thread next runs, which may be after `killpg` has
+    returned: until then nobody must touch the terminal again.
     """
-    os.killpg(os.getpgrp(), signal.SIGTSTP)
+    os.killpg(os.getpgrp(), signum)
     for _ in range(20):
         before = time.monotonic()
         time.sleep(STOPPED / 6)
