@@ -361,23 +361,17 @@ class Engine(AbstractJob):
                 raise CycleError(_way(job, upstream))
 
     def after_relation(
-        self,
-        job: AbstractJob,
-        how: str,
-        known: dict[AbstractJob, None] | None,
-        changed: dict[AbstractJob, None] | None,
+        self, job: AbstractJob, how: str, changes: Iterable[AbstractJob], remove: bool
     ) -> None:
         """Tell the run going on, if any, what a job waits for now; called by the jobs."""
         conductor = self.at_work()
         if conductor is None or job._place is None:
             return
         plan, now, requires = conductor.plan, conductor.loop.time(), how == "requires"
-        for need in changed or ():
-            if need not in (known or ()) and need._place is not None:
-                conductor.relinked(plan.link_late(job._place, need._place, requires, now))
-        for need in known or ():
-            if need not in (changed or ()) and need._place is not None:
-                conductor.relinked(plan.unlink(job._place, need._place, requires, now))
+        for need in changes:
+            if need._place is not None:
+                change = plan.unlink if remove else plan.link_late
+                conductor.relinked(change(job._place, need._place, requires, now))
 
     # -- running -----------------------------------------------------------------------------
 

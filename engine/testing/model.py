@@ -28,8 +28,10 @@ Where the contract leaves room, the model reads it so:
     skipped because the run ended is not.
 10. A job that was given up as it swallowed its cancellation stops nothing by itself.
 11. `cancel()` of a job that has been asked to stop already changes nothing.
-12. An engine of forever jobs only (nested, and forever itself) ends when they have all ended.
-13. Several things at one instant of time have no order in the contract (a failure and an end, say).
+12. When a run is done, what has become able to start at this instant starts first, at every depth:
+    that is the last turns that forever jobs are given.
+13. An engine of forever jobs only (nested, and forever itself) ends when they have all ended.
+14. Several things at one instant of time have no order in the contract (a failure and an end, say).
     The model plays one of the orders, and says so: :attr:`Prediction.tied`.
 """
 
@@ -185,7 +187,12 @@ class _Model:
     def play(self) -> Prediction:
         self.start(self.root)
         while self.fates[self.root].state is State.RUNNING:
-            if not any(self.do_one_thing(engine) for engine in self.running_engines()):
+            running = self.running_engines()
+            if not (
+                any(map(self.skip_one, self.fates))
+                or any(map(self.do_one_thing, running))
+                or any(map(self.stop_if_done, running))
+            ):
                 self.go_to_next_instant()
         fates = {job.id: fate for job, fate in self.fates.items()}
         ok = self.fates[self.root].state is State.FINISHED
@@ -196,14 +203,17 @@ class _Model:
         running = [job for job in self.fates if job.jobs is not None and self.is_running(job)]
         return sorted(running, key=lambda engine: engine.id.count("."))
 
+    def skip_one(self, job: JobSpec) -> bool:
+        """Skip a job that has lost a requirement; its engine may not even have started."""
+        lost = self.lost_requirement(job) if self.is_idle(job) else None
+        if lost is not None:
+            self.fates[job].because_of = lost
+            self.end(job, State.SKIPPED)
+        return lost is not None
+
     def do_one_thing(self, engine: JobSpec) -> bool:
         """Do the first thing that can be done in `engine` now; False if there is none."""
         jobs = engine.jobs or ()
-        for job in jobs:
-            if self.is_idle(job) and (lost := self.lost_requirement(job)) is not None:
-                self.fates[job].because_of = lost
-                self.end(job, State.SKIPPED)
-                return True
         for job in jobs:
             if self.is_idle(job) and self.may_start(job):
                 self.fates[job].state = State.SCHEDULED
@@ -215,7 +225,11 @@ class _Model:
         if all(self.is_over(job) for job in jobs):
             self.end_engine(engine)
             return True
-        to_do = [job for job in jobs if not job.forever]
+        return False
+
+    def stop_if_done(self, engine: JobSpec) -> bool:
+        """Let an engine stop once all that is not forever is over."""
+        to_do = [job for job in engine.jobs or () if not job.forever]
         if to_do and all(map(self.is_over, to_do)) and not self.fates[engine].stop:
             self.stop(engine, StopReason.DONE)
             return True
