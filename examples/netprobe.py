@@ -3,7 +3,7 @@
 It is what `fleet.py` pushes to its nodes, and works by hand as well::
 
     python3 netprobe.py serve --port-file serve.port
-    python3 netprobe.py measure 127.0.0.1 41234 --out result.json
+    python3 netprobe.py measure 127.0.0.1 41234 --out result.jsonl
     python3 netprobe.py udp 127.0.0.1 41234
 """
 
@@ -21,7 +21,9 @@ from pathlib import Path
 
 PING = b"ping\n"
 BLOCK = bytes(1 << 16)
-BLOCKS = 512
+BLOCKS = 256
+TRIPS = 25
+PAUSE = 0.02  # seconds between two round trips: the way is to be idle
 TIMEOUT = 10.0
 
 
@@ -52,26 +54,19 @@ def serve(port_file: Path) -> None:
         server.serve_forever()
 
 
-def measure(host: str, port: int, rounds: int, pause: float, out: Path) -> None:
-    """Take the time of `rounds` round trips, `pause` seconds apart, then of one large transfer."""
-    trips = []
+def measure(host: str, port: int, out: Path) -> None:
+    """Take the time of small round trips, then of a large transfer; add a line to a file."""
     with socket.create_connection((host, port), timeout=TIMEOUT) as link:
         link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for number in range(1, rounds + 1):
+        trips = []
+        for _ in range(TRIPS):
+            time.sleep(PAUSE)
             trips.append(1e6 * exchange(link, PING))
-            if number % (rounds // 20 or 1) == 0:
-                print(f"{100 * number // rounds}% of {rounds} round trips", flush=True)
-            time.sleep(pause)
-        size = BLOCKS * len(BLOCK)
         seconds = sum(exchange(link, b"%d\n%b" % (len(BLOCK), BLOCK)) for _ in range(BLOCKS))
-    result = {
-        "round trips": rounds,
-        "median (us)": round(statistics.median(trips)),
-        "worst (us)": round(max(trips)),
-        "MB/s": round(size / seconds / 1e6),
-    }
-    out.write_text(json.dumps(result))
-    print(f"{result['median (us)']} us there and back, {result['MB/s']} MB/s", flush=True)
+    rate = BLOCKS * len(BLOCK) / seconds / 1e6
+    print(f"{statistics.median(trips):.0f} us there and back, {rate:.0f} MB/s", flush=True)
+    with out.open("a") as file:
+        file.write(json.dumps({"trips_us": [round(trip) for trip in trips], "rate": rate}) + "\n")
 
 
 def exchange(link: socket.socket, message: bytes) -> float:
@@ -102,9 +97,7 @@ def main() -> None:
     serving = what.add_parser("serve", help="answer those who measure")
     serving.add_argument("--port-file", type=Path, required=True)
     measuring = what.add_parser("measure", help="measure the way to a server")
-    measuring.add_argument("--rounds", type=int, default=100)
-    measuring.add_argument("--pause", type=float, default=0.01, help="seconds between round trips")
-    measuring.add_argument("--out", type=Path, required=True, help="where to write the result")
+    measuring.add_argument("--out", type=Path, required=True, help="where to add the result")
     asking = what.add_parser("udp", help="ask a server by UDP")
     for parser_of_client in (measuring, asking):
         parser_of_client.add_argument("host")

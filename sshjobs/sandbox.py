@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import logging
 import os
 import posixpath
 import shutil
@@ -207,11 +208,14 @@ class _Servers:
         self.thread.start()
 
     def _main(self) -> None:
+        log = logging.getLogger("asyncio")
+        log.addFilter(self._is_news)
         try:
             try:
                 asyncio.run(self._serve())
             finally:
                 self._clean()
+                log.removeFilter(self._is_news)
         except BaseException as error:
             # Told once: to the one who enters the fleet or, if that went well, who leaves it.
             if self.started.done():
@@ -219,6 +223,12 @@ class _Servers:
                 return
             self.started.set_exception(error)
         self.ended.set_result(None)
+
+    def _is_news(self, record: logging.LogRecord) -> bool:
+        # Clients hang up while a server still answers them; asyncio warns of that, not knowing what
+        # it is that gets lost.
+        ours = record.thread == self.thread.ident
+        return not (ours and record.getMessage().startswith("socket.send() raised"))
 
     async def _serve(self) -> None:
         key = asyncssh.generate_private_key(_KEY_TYPE, comment="made for a fleet on loopback")

@@ -37,7 +37,7 @@ async def login(fleet: Fleet, name: str, **options: object) -> AsyncIterator[Cli
         yield client
 
 
-def on_node(fleet: Fleet, work: Callable[[Client], Awaitable[None]]) -> None:
+def on_node(fleet: Fleet, work: Callable[[Client], Awaitable[object]]) -> None:
     async def main() -> None:
         async with asyncio.timeout(20), login(fleet, "node1") as client:
             await work(client)
