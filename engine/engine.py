@@ -22,6 +22,7 @@ from .current import current
 from .errors import (
     AlreadyInEngine,
     AlreadyRunning,
+    BadOption,
     CycleError,
     EngineFailed,
     ForeignRequirement,
@@ -38,6 +39,7 @@ from .plan import Node, Plan
 from .run import Conductor, Run, rows_of
 from .sequence import Sequence, flat_jobs
 from .shutdown import has_shutdown, shut_down, tell_of
+from .text import safe_repr
 from .ticks import JobState, State, StopReason, Tick
 from .verdict import Verdict, judge, nodes_at_every_depth
 from .watching import readers_of
@@ -99,6 +101,13 @@ class Engine(AbstractJob):
         if shutdown_timeout is not None:
             check_timeout(self, "shutdown_timeout", shutdown_timeout)
         check_timeout(self, "cancel_grace", cancel_grace)
+        if message_queue is not None and not callable(getattr(message_queue, "put_nowait", None)):
+            raise BadOption(
+                f"message_queue of {name_of(self)} must have put_nowait(), as asyncio.Queue has, "
+                f"not be {safe_repr(message_queue, 80)}",
+                "message_queue",
+                message_queue,
+            )
         self.jobs_window = jobs_window
         self.shutdown_timeout = shutdown_timeout
         self.cancel_grace = cancel_grace

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -92,9 +93,10 @@ def counts_of(plan: Plan) -> dict[State, int]:
 
 
 def add_note_once(error: BaseException, note: str) -> None:
-    """Add `note` to `error` unless it is there."""
-    if note not in getattr(error, "__notes__", ()):
-        error.add_note(note)
+    """Add `note` to `error` unless it is there; an exception that will not have it goes without."""
+    with suppress(Exception):
+        if note not in getattr(error, "__notes__", ()):
+            BaseException.add_note(error, note)
 
 
 def _explain(plan: Plan, timeout: float | None) -> Iterable[Exception]:
