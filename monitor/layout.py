@@ -20,13 +20,13 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from . import filters, panes, states, wording
-from .cells import cut_end, cut_middle, fit_right, width
-from .listing import DONE_ROW
+from . import filters, states, wording
+from .cells import cut_end, width
 from .model import Model
-from .records import JobLine
+from .panes import Panes, key_hints
 from .rows import Row, Segment, joined, padded, row_width
 from .style import ASCII, UNICODE, Style
+from .table import Table, listed
 from .view import Pane, View
 
 ATTRIBUTES = (
@@ -54,12 +54,12 @@ TWO_PANES = 120
 _NEWS = 10.0
 """For so many seconds a message of the engine stands in the last line."""
 
-_CLOCK = 8
-_LEAST_NAME = 10
-_HEADED = 8  # below so many rows the heads of the columns give way to a job
-_BAR = 18
+_SPLIT = 9
+"""With less room than so many rows a pane hides the list."""
+
+_BAR = 36
 _LEAST_BAR = 5
-"""Cells of the clock column, of the narrowest name column, of the widest and narrowest bar."""
+"""Cells of the widest and of the narrowest bar in the line of the run."""
 
 
 def compose(
@@ -101,7 +101,7 @@ class _Frame:
 
     def one_line(self) -> list[Row]:
         """Return the frame of a screen that is too small for anything else."""
-        self._listed(1)
+        listed(self.model, self.view, 1, self.now)
         said = self.view.question or (f"/{self.view.filter}" if self.view.typing else "")
         lines: list[Row] = [self._short()]
         if said:
@@ -137,40 +137,38 @@ class _Frame:
 
     def full(self) -> list[Row]:
         """Return the frame of a screen that has room for a list."""
-        return [self._title(), self._inside(self._global()), *self._body(), self._bottom()]
+        run = self._inside(self._global(), self.columns)
+        return [self._title(), run, *self._body(), self._bottom()]
 
     def _body(self) -> list[Row]:
         """Return all between the line of the run and the last one."""
         room = self.rows - 3  # title, line of the run, bottom
-        view = self.view
-        if view.pane is Pane.HELP:
-            self._listed(view.page)
-            return [self._rule(self._pane_title(Pane.HELP)), *self._pane(Pane.HELP, room - 1)]
-        if self.columns >= TWO_PANES:
+        pane = self.view.pane
+        wide = self.columns >= TWO_PANES
+        if pane is Pane.HELP or (pane is not None and room < _SPLIT and not wide):
+            listed(self.model, self.view, self.view.page, self.now)
+            return self._pane(pane, room, self.columns)
+        if wide:
             return self._side_by_side(room)
-        if view.pane is None:
-            return self._list(self.columns, room)
-        below = self._pane_height(room)
-        over = self._list(self.columns, room - below - 1)
-        return [*over, self._rule(self._pane_title(view.pane)), *self._pane(view.pane, below)]
+        if pane is None:
+            return self._table(self.columns).rows(room)
+        below = room * 2 // 5
+        over = self._table(self.columns).rows(room - below)
+        return [*over, *self._pane(pane, below, self.columns)]
 
-    @staticmethod
-    def _pane_height(room: int) -> int:
-        """Return how many lines a pane below the list has; the list keeps at least one row."""
-        return max(min((room - 1) * 2 // 5, room - 3), 0)
+    def _table(self, columns: int) -> Table:
+        return Table(self.model, self.view, self.style, columns, self.now)
 
     def _side_by_side(self, room: int) -> list[Row]:
         left = self.columns * 3 // 5
-        listed = self._list(left, room)
         right = self.columns - left + 1  # the line between them belongs to both
-        pane = self.view.pane or Pane.DETAILS
-        heading = self._rule(self._pane_title(pane), right)
-        content = self._pane(pane, room - 1, right)
-        drawn = []
-        for index, (row, beside) in enumerate(zip(listed, [heading, *content], strict=True)):
-            middle = self.style.tees[2] if index == 0 else self.style.down
-            drawn.append(joined(row, ("border", middle), beside))
-        return drawn
+        rows = self._table(left).rows(room)
+        beside = self._pane(self.view.pane or Pane.DETAILS, room, right)
+        joints = [self.style.tees[2]] + [self.style.down] * (room - 1)
+        return [
+            joined(row, ("border", joint), other)
+            for row, joint, other in zip(rows, joints, beside, strict=True)
+        ]
 
     def _title(self) -> Row:
         """Return the upper border: label, what the run is about to do, time of day, duration."""
@@ -213,7 +211,7 @@ class _Frame:
         segments: Row = []
         for part in told:
             segments += [(_COUNT_ATTRIBUTES.get(part.split()[-1], ""), part), ("", "  ")]
-        bar = min(room - used - 1, 2 * _BAR)
+        bar = min(room - used - 1, _BAR)
         if bar >= _LEAST_BAR:
             full, empty = self.style.bar(counts.percent, bar)
             segments += [("", " " * (room - used - bar - 1)), ("bar", full), ("empty", empty)]
@@ -224,24 +222,15 @@ class _Frame:
 
     # ---- frame lines
 
-    def _inside(self, row: Row, columns: int | None = None) -> Row:
+    def _inside(self, row: Row, columns: int) -> Row:
         """Return a row between two borders, with a space on either side."""
-        inner = padded(row, (columns or self.columns) - 4)
         down = self.style.down
-        return [("border", f"{down} "), *inner, ("border", f" {down}")]
-
-    def _rule(self, title: str, columns: int | None = None) -> Row:
-        """Return a line across with a title in it."""
-        columns = columns or self.columns
-        style = self.style
-        text = cut_end(f" {title} ", columns - 3, style.dots) if title else ""
-        line = style.across * (columns - 2 - width(text))
-        return [("border", style.tees[0]), ("head", text), ("border", line + style.tees[1])]
+        return [("border", f"{down} "), *padded(row, columns - 4), ("border", f" {down}")]
 
     def _bottom(self) -> Row:
         """Return the lower border, with what is asked or told, else the keys."""
         view, style = self.view, self.style
-        attribute, text = "head", panes.key_hints(style)
+        attribute, text = "head", key_hints(style)
         if view.question:
             attribute, text = "question", style.text(view.question)
         elif view.typing or view.filter:
@@ -264,7 +253,7 @@ class _Frame:
     def _filter_line(self) -> tuple[str, str]:
         """Return the filter as it is typed or kept, and what is wrong with it."""
         view, style = self.view, self.style
-        text = f"/{style.text(view.filter)}"
+        text = f"/{style.text(view.filter)}{'_' * view.typing}"
         problem = filters.parse(view.filter).problem
         if problem:
             text += f"   {style.text(problem)}"
@@ -272,153 +261,34 @@ class _Frame:
             text += "   (Esc: all jobs again)"
         return ("question" if view.typing else "notice"), text
 
-    # ---- the list
-
-    def _listed(self, room: int) -> range:
-        """Bring the listing up to date and tell the view; return which rows are to be drawn."""
-        view = self.view
-        listing = view.listing
-        listing.update(
-            self.model, self.now, sort=view.sort, filter_text=view.filter, folded=view.folded
-        )
-        shown = listing.rows(room, done_open=view.done_open, cursor=view.cursor)
-        return view.look_at(shown, room)
-
-    def _list(self, columns: int, rows: int) -> list[Row]:
-        """Return the list of jobs with its upper rule, `rows` rows in all."""
-        headed = self.rows >= _HEADED and rows >= _HEADED // 2
-        room = rows - 1 - headed
-        visible = self._listed(room)
-        name = self._name_width(columns)
-        state = columns - _CLOCK - name - 5  # two borders, two lines between, the scroll bar
-        bar = self._scroll_bar(rows - 1, len(self.view.shown), visible)
-        cells = self._heads(name, state) if headed else []
-        for place in visible:
-            cells.append(self._job_row(place, name, state))
-        blank = self._cells(("", ""), [("", "")], [("", "")], name, state)
-        cells += [blank] * (rows - 1 - len(cells))
-        style = self.style
-        rule = (
-            style.tees[0]
-            + style.tees[2].join(style.across * cells for cells in (_CLOCK, name, state + 1))
-            + style.tees[1]
-        )
-        drawn: list[Row] = [[("border", rule)]]
-        for row, mark in zip(cells, bar, strict=True):
-            drawn.append([*row, ("border", mark + style.down)])
-        return drawn
-
-    def _name_width(self, columns: int) -> int:
-        """Return the width of the name column: what the longest name needs, within a third."""
-        wanted = self.model.longest + 3  # glyph, space, name, space
-        return max(min(wanted, columns // 3), _LEAST_NAME)
-
-    def _heads(self, name: int, state: int) -> list[Row]:
-        heads = f"job ({self.view.sort})" if self.view.sort != "state" else "job"
-        return [
-            self._cells(
-                ("head", "time  "), [("head", f" {heads}")], [("head", " status")], name, state
-            )
-        ]
-
-    def _cells(self, clock: Segment, name: Row, status: Row, names: int, statuses: int) -> Row:
-        """Return a row of the list, up to its scroll bar."""
-        down = self.style.down
-        return [
-            ("border", down),
-            (clock[0], fit_right(clock[1], _CLOCK - 1) + " "),
-            ("border", down),
-            *padded(name, names),
-            ("border", down),
-            *padded(status, statuses),
-        ]
-
-    def _job_row(self, place: int, names: int, statuses: int) -> Row:
-        """Return the row of one job, or the one that stands for all finished ones."""
-        job = self.view.shown[place]
-        if job == DONE_ROW:
-            look = states.FINISHED
-            clock: Segment = ("dim", "")
-            text = f" {self.view.listing.done_jobs} {look.word}"
-            name: Row = [(look.attribute, self.style.glyph(look) + text)]
-            status: Row = [
-                ("dim", " space: hide them" if self.view.done_open else " space: show them")
-            ]
-        else:
-            line = self.model.rows[job]
-            clock = ("dim", wording.job_clock(line, self.now))
-            name = self._name(line, names)
-            status = [("", " "), *self._status(line, statuses - 1)]
-        if place == self.view.place and not (self.view.in_pane and self.view.pane):
-            clock = ("cursor", clock[1])
-            name = [("cursor", text) for _, text in padded(name, names)]
-        return self._cells(clock, name, status, names, statuses)
-
-    def _name(self, line: JobLine, cells: int) -> Row:
-        look, style = line.shown_look, self.style
-        mark = ""
-        parent = self.model.parent(line)
-        while parent is not None:
-            mark += "  "
-            parent = self.model.parent(parent)
-        if line.group is not None:
-            mark += (style.folded if line.id in self.view.folded else style.unfolded) + " "
-        mark = mark[: max(cells - 6, 0)]
-        label = cut_middle(style.text(line.label), cells - 3 - len(mark), style.dots)
-        return [(look.attribute, style.glyph(look) + " "), ("", mark + label)]
-
-    def _status(self, line: JobLine, cells: int) -> Row:
-        """Return what the status column says: for a running job that told how far it is, a bar."""
-        style = self.style
-        text = style.text(wording.status(self.model, line, self.now))
-        if line.look is not states.RUNNING or line.percent is None or line.group is not None:
-            attribute = line.shown_look.attribute if line.look in _LOUD else ""
-            return [(attribute, cut_end(text, cells, style.dots))]
-        figure = f"{line.percent:3.0f}%"
-        length = max(min(cells * 2 // 5, _BAR), 0)
-        full, empty = style.bar(line.percent, length)
-        row: Row = [("bar", full), ("empty", empty), ("", f" {figure}")]
-        return [*row, ("", f"  {text}")] if text else row
-
-    def _scroll_bar(self, rows: int, total: int, visible: range) -> list[str]:
-        """Return a character for each of `rows`: where the visible part is; blank if all is."""
-        if len(visible) >= total or rows < 1:
-            return [" "] * rows
-        style = self.style
-        track = [style.down] * rows
-        size = max(rows * len(visible) // total, 1)
-        first = (rows - size) * visible.start // max(total - len(visible), 1)
-        track[first : first + size] = [style.thumb] * size
-        if visible.start > 0:
-            track[0] = style.up
-        if visible.stop < total:
-            track[-1] = style.down_mark
-        return track
-
     # ---- the pane
+
+    def _pane(self, pane: Pane, rows: int, columns: int) -> list[Row]:
+        """Return a pane between borders under a line with its title, `rows` rows in all."""
+        room = rows - 1
+        told = Panes(self.model, self.style, columns - 4, room, self.now)
+        lines = list(told.content(pane, self.view.chosen))
+        visible = self.view.look_into(len(lines), room)
+        content = lines[visible.start : visible.stop]
+        content += [[] for _ in range(room - len(content))]
+        return [self._rule(pane, columns), *(self._inside(line, columns) for line in content)]
+
+    def _rule(self, pane: Pane, columns: int) -> Row:
+        """Return the line above a pane; it has the cursor if the keys act on the pane."""
+        style = self.style
+        title = cut_end(f" {self._pane_title(pane)} ", columns - 3, style.dots)
+        line = style.across * (columns - 2 - width(title))
+        attribute = "cursor" if self.view.in_pane and self.view.pane else "head"
+        return [("border", style.tees[0]), (attribute, title), ("border", line + style.tees[1])]
 
     def _pane_title(self, pane: Pane) -> str:
         job = self.view.chosen
         if pane is Pane.HELP or job is None:
-            return pane.value
+            return pane
         label = self.style.text(self.model.rows[job].label)
         follow = " (follow)" if pane is Pane.LOG and self.view.follow else ""
-        return f"{pane.value}: {label}{follow}"
+        return f"{pane}: {label}{follow}"
 
-    def _pane(self, pane: Pane, rows: int, columns: int | None = None) -> list[Row]:
-        """Return `rows` rows of a pane between borders."""
-        columns = columns or self.columns
-        view = self.view
-        told = panes.Panes(self.model, self.style, columns - 4, rows, self.now)
-        lines = list(told.content(pane, view.chosen))
-        visible = view.look_into(len(lines), rows)
-        content = lines[visible.start : visible.stop]
-        content += [[] for _ in range(rows - len(content))]
-        return [self._inside(line, columns) for line in content]
-
-
-_LOUD = frozenset({states.FAILED, states.STOPPING, states.RETRY, states.CANCELLED, states.SKIPPED})
-"""Looks whose status has their colour."""
 
 _COUNT_ATTRIBUTES = {"run": "run", "FAIL": "fail", "skip": "skip", "cancel": "cancel"}
 

@@ -93,7 +93,8 @@ class Panes:
         for said in lines:
             clock = time.strftime("%H:%M:%S", time.localtime(said.wall))
             mark = "!" if said.stream == "stderr" else " "
-            yield [("dim", f"{clock}{mark}"), ("", self.style.text(said.text))]
+            text = cut_end(self.style.text(said.text), self.columns - 9, self.style.dots)
+            yield [("dim", f"{clock}{mark}"), ("", text)]
 
     # ---- details
 

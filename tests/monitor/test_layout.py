@@ -16,6 +16,7 @@ from monitor import layout, states
 from monitor.keys import KEYS
 from monitor.listing import BIG, PAUSE, Sort
 from monitor.model import Model
+from monitor.panes import LINES
 from monitor.rows import Row, row_text
 from monitor.style import UNICODE
 from monitor.view import Pane, View
@@ -453,6 +454,35 @@ def test_the_pane_that_explains_waiting_goes_down_to_what_runs() -> None:
         "· boot: waits for gateway (40%)",
         "▶ gateway: 40%",
     ]
+
+
+def test_the_pane_that_explains_waiting_is_bounded_in_a_large_graph() -> None:
+    jobs = [row(f"{layer}-{n}") for layer in range(8) for n in range(12)]
+    story = Story(
+        *(
+            row(job.id, requires=tuple(other.id for other in jobs[12 * layer - 12 : 12 * layer]))
+            for place, job in enumerate(jobs)
+            for layer in [place // 12]
+        )
+    )
+    view = View(pane=Pane.WHY, cursor=jobs[-1].id)
+    compose(story, view)
+    assert view.pane_lines == LINES
+
+
+def test_a_pane_hides_the_list_where_there_is_no_room_for_both() -> None:
+    story = Story(row("1")).to(State.RUNNING, "1").output("1", *(f"line {n}" for n in range(9)))
+    frame = text(story, View(pane=Pane.LOG), 80, 8)
+    assert [line[11:17] for line in frame[3:-1]] == ["line 5", "line 6", "line 7", "line 8"]
+
+
+def test_the_title_of_the_pane_has_the_cursor_when_keys_act_on_it() -> None:
+    story, view = lab(), View(pane=Pane.LOG)
+    for _ in range(2):
+        cursors = [cell for line in compose(story, view) for cell in line if cell[0] == "cursor"]
+        assert any("log:" in cell for _, cell in cursors) == view.in_pane
+        assert any("boot" in cell for _, cell in cursors)
+        view.switch()
 
 
 def test_the_details_of_a_job() -> None:
