@@ -280,3 +280,23 @@ def test_the_report_with_details_has_the_tracebacks() -> None:
     assert lines[start - 1] == "    b !! ValueError: boom [test_listing.py:N, in boom]"
     assert '        raise ValueError("boom")' in (line[2:] for line in lines)
     assert "      ValueError: boom" in lines
+
+
+def test_the_report_tells_each_thing_once_and_where_it_belongs() -> None:
+    async def no_shutdown() -> None:
+        raise OSError("no link")
+
+    inner = Engine(Job(give, 1, label="i", coshutdown=no_shutdown), label="inner")
+    bad = Job(boom, label="bad", critical=False)
+    never = Engine(Job(give, 1, label="n"), label="never", required=bad, critical=False)
+    engine = Engine(inner, bad, never)
+    assert not engine.orchestrate()
+    assert report(engine)[2:-3] == [
+        "  failed:",
+        "    bad !! ValueError: boom [test_listing.py:N, in boom] (not critical)",
+        "  skipped:",
+        "    never: bad failed",
+        "  in inner:",
+        "    failed in shutdown:",
+        "      i !! OSError: no link [test_listing.py:N, in no_shutdown]",
+    ]
