@@ -96,11 +96,11 @@ def _slowest(timed: Iterable[JobLine]) -> str:
 
 def _told_path(path: list[JobLine], took: float, style: Style) -> str:
     arrow = " -> " if style.ascii_only else " → "
-    named = [f"{line.label} {wording.exact(_took(line))}" for line in path]
+    named = [f"{line.label} {wording.exact(_span(line))}" for line in path]
     if len(named) > _PATH:
         half = _PATH // 2
         named[half:-half] = [f"({len(named) - 2 * half} more)"]
-    busy = wording.exact(sum(map(_took, path)))
+    busy = wording.exact(sum(map(_span, path)))
     return f"{arrow.join(named)}  ({busy} of {wording.exact(took)})"
 
 
@@ -146,6 +146,11 @@ def _last(lines: Iterable[JobLine]) -> JobLine | None:
     ran = [line for line in lines if not line.row.forever and line.started_at is not None]
     ended = [line for line in ran if line.ended_at is not None]
     return max(ended, key=lambda line: line.ended_at or 0.0, default=None)
+
+
+def _span(line: JobLine) -> float:
+    """Return for how long a job kept those after it waiting, from its start on."""
+    return max((_met_at(line) or 0.0) - (line.started_at or 0.0), 0.0)
 
 
 def _met_at(line: JobLine) -> float | None:

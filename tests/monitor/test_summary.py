@@ -95,8 +95,10 @@ def test_the_critical_path_counts_until_a_forever_job_is_ready() -> None:
     story = Story(row("1", "server", forever=True), row("2", "measure", requires=("1",)))
     story.to(State.RUNNING, "1").later(3).tell(JobReady, job="1")
     story.to(State.RUNNING, "2").later(1).move("2", State.FINISHED)
-    story.later(1).move("1", State.CANCELLED)
+    story.later(1).move("1", State.CANCELLED).end(ok=True)
     assert names(story) == ["server", "measure"]
+    told = summary(story.model, story.now)[-1]
+    assert told == "critical path  server 3.0s → measure 1.0s  (4.0s of 5.0s)"
 
 
 def test_a_long_critical_path_is_told_in_part() -> None:
