@@ -57,6 +57,11 @@ class Process(ABC):
         """Take what the login shell of the other side is."""
 
     @property
+    def is_hung_up(self) -> bool:
+        """True if it ran on a terminal, which is gone."""
+        return False
+
+    @property
     def is_known(self) -> bool:
         """True if it is known how it ended."""
         return self.exit_status is not None or self.exit_signal is not None
@@ -76,14 +81,17 @@ class Process(ABC):
             self.abandon()
 
     async def end(self) -> bool:
-        """Make it end; return whether it is known to have ended, within a bounded time."""
+        """Make it end, within a bounded time; return whether it is known to have ended.
+
+        A terminal that was hung up tells nothing, and is trusted once it is closed.
+        """
         self.cut()
         try:
             async with asyncio.timeout(KILL_AFTER + KILL_MARGIN):
                 await self.closed.wait()
         except TimeoutError:
             self.abandon()
-        return self.is_known
+        return self.is_known or self.is_hung_up
 
     def completed(self, argv: str | tuple[str, ...], launch: Launch, duration: float) -> Completed:
         """Return the result."""

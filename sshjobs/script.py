@@ -56,6 +56,10 @@ exec 3<&0 <{stdin}
 {killer}; fi; {clean}}} <&3 3<&- >/dev/null 2>&1 &)
 exec 3<&-
 """
+_UNPACK = """\
+d=$(umask 077; mktemp -d) || exit 126
+head -c {size} | tar -x -f - -C "$d" || {{ rm -rf "$d"; exit 126; }}
+"""
 # The lines before the first mark are not ours; in the end the script takes over.
 _READER = (
     'exec /bin/sh -c \'n=$(printf "\\n.");n=${{n%.}};s=;b=;while IFS= read -r l;do case $b$l in '
@@ -99,6 +103,16 @@ class Launch:
     hidden: tuple[Secret, ...] = ()
 
     @property
+    def is_discreet(self) -> bool:
+        """Whether something in it must not be on a command line."""
+        return bool(self.env or self.files or self.sudo or self.secrets)
+
+    @property
+    def needs_staging(self) -> bool:
+        """Whether it has to be put into a private folder first; see :func:`stage`."""
+        return self.pty and self.is_discreet
+
+    @property
     def secrets(self) -> tuple[Secret, ...]:
         """All the secrets in it."""
         words = () if isinstance(self.words, str) else self.words
@@ -112,7 +126,7 @@ class Way:
 
     Attributes:
         command: the command line.
-        stdin: what to write to its standard input at once.
+        stdin: what to write to its standard input at once; to a terminal, as if it were typed.
         mark: the first line on standard output that begins so is not the command's: it tells the
             login shell.  None: there is no such line.
     """
@@ -123,19 +137,42 @@ class Way:
 
 
 def way(launch: Launch, shell: str | None, *, line_shell: str = LOGIN_SHELL) -> Way:
-    """Return how to run `launch`.
+    """Return how to run `launch`, which does not need staging.
 
     Args:
         launch: the command.
         shell: the login shell; None: not known yet.
         line_shell: what runs shell lines, where it is not the login shell itself; an expression.
     """
-    discreet = launch.env or launch.files or launch.sudo or launch.secrets
-    if not discreet and launch.input is None and _understands(shell):
+    if launch.pty:
+        # The terminal's hang-up does the work of the watchdog, which would take its input away.
+        return Way(_folder(launch) + _body(launch.words, None), launch.input or b"")
+    if not launch.is_discreet and launch.input is None and _understands(shell):
         text = _WATCHDOG_PLAIN + _folder(launch) + _body(launch.words, None)
         if len(text) < _LONGEST_LINE and _is_encodable(text):
             return Way(text)
     return _by_stdin(launch, line_shell)
+
+
+def stage(launch: Launch, *, line_shell: str = LOGIN_SHELL) -> Launch:
+    """Return the command that puts `launch` into a private folder, and prints its name.
+
+    For a command on a terminal: what is to stay unseen can neither be on its command line nor be
+    typed.  :func:`from_stage` tells how to run it then.  Whoever stages it removes the folder, once
+    it is over: the hang-up of the terminal ends whoever could do it over there.
+    """
+    files = _files(launch, _rest(launch, line_shell))
+    start = _sudo(launch) if launch.sudo else _rest(launch, line_shell)
+    # What needs no other file removes this one at once: the shell has it open.
+    remove = "" if files else 'rm -rf "$d"\n'
+    files["start"] = _encode(f"d=${{0%/*}}\n{remove}{start}")
+    line = 'd=$(umask 077; mktemp -d) && tar -x -f - -C "$d" && printf %s "$d"'
+    return Launch(line, input=_archive(files))
+
+
+def from_stage(launch: Launch, folder: str) -> Way:
+    """Return how to run what was put into `folder`."""
+    return Way(f"exec sh {shlex.quote(folder)}/start", launch.input or b"")
 
 
 def _understands(shell: str | None) -> bool:
@@ -185,34 +222,59 @@ def _quoted(word: Word) -> str:
     return shlex.quote(word.reveal() if isinstance(word, Secret) else word)
 
 
+def _rest(launch: Launch, line_shell: str) -> str:
+    """Return the part of the script that every way has: environment, folder, command."""
+    exports = "".join(f"export {name}={_quoted(value)}\n" for name, value in launch.env.items())
+    return exports + _folder(launch) + _body(launch.words, line_shell)
+
+
 def _by_stdin(launch: Launch, line_shell: str) -> Way:
     mark = f"orchestrion-{secrets.token_hex(8)}"
-    blob = b""
-    script = f"printf '%s\\n' \"{mark} $SHELL\"\n"
-    folder = ""
-    stdin = "/dev/null"
-    files = dict(launch.files)
+    stdin = "/dev/null" if launch.input is None else '"$d/input"'
+    rest = _rest(launch, line_shell)
+    files = _files(launch, _watchdog("$1", stdin, '"$d"') + rest)
     if launch.input is not None:
         files["input"] = launch.input
-        stdin = '"$d/input"'
+    script, blob, folder = f"printf '%s\\n' \"{mark} $SHELL\"\n", b"", ""
     if files:
-        blob = _archive(files)
-        script += (
-            "d=$(umask 077; mktemp -d) || exit 126\n"
-            f'head -c {len(blob)} | tar -x -f - -C "$d" || {{ rm -rf "$d"; exit 126; }}\n'
-        )
-        folder = '"$d"'
-    script += _watchdog(stdin=stdin, folder=folder)
-    script += "".join(f"export {name}={_quoted(value)}\n" for name, value in launch.env.items())
-    script += _folder(launch) + _body(launch.words, line_shell)
+        blob, folder = _archive(files), '"$d"'
+        script += _UNPACK.format(size=len(blob))
+    if launch.sudo:
+        # Both watchdogs wait for the same end of file: ours, and the one that may kill what is
+        # root's.
+        script += _watchdog("$$", "&0", folder) + _sudo(launch)
+    else:
+        script += _watchdog("$$", stdin, folder) + rest
     text = f"{mark}-begin\n{script}{mark}-end\n"
-    return Way(_READER.format(mark=mark), text.encode("utf-8", "surrogateescape") + blob, mark)
+    return Way(_READER.format(mark=mark), _encode(text) + blob, mark)
+
+
+def _files(launch: Launch, inner: str) -> dict[str, bytes]:
+    """Return the private files; with sudo, `inner` is the script that it runs."""
+    files = dict(launch.files)
+    if launch.sudo:
+        files["inner"] = _encode(f"d=$2\n{inner}")
+    if isinstance(launch.sudo, Secret):
+        answer = f"printf '%s\\n' {_quoted(launch.sudo)}"
+        files["askpass"] = _encode(f"#!/bin/sh\n{answer}\n")
+    return files
+
+
+def _sudo(launch: Launch) -> str:
+    """Return the last lines of the script that leads to sudo; $1 is the group, $2 the folder."""
+    ask = isinstance(launch.sudo, Secret)
+    export = 'export SUDO_ASKPASS="$d/askpass"\n' if ask else ""
+    return f'{export}exec sudo {"-A" if ask else "-n"} -- sh "$d/inner" $$ "$d"\n'
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _archive(files: Mapping[str, bytes]) -> bytes:
     """Return a tar archive of `files`, all private and executable."""
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as archive:
         for name, content in files.items():
             member = tarfile.TarInfo(name)
             member.size, member.mode = len(content), 0o700

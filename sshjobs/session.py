@@ -17,7 +17,7 @@ from .output import Capture, Output, Tell
 from .pool import Lease, Link, pool
 from .process import Process
 from .results import Completed
-from .script import Launch, Way, way
+from .script import Launch, Way, from_stage, stage, way
 from .secret import mask
 
 log = logging.getLogger("sshjobs")
@@ -41,19 +41,20 @@ class RemoteProcess(Process, asyncssh.SSHClientSession[bytes]):
     whoever loses interest meanwhile has to cut the leash as soon as there is one.
     """
 
-    def __init__(self, way: Way, output: Output, link: Link) -> None:
+    def __init__(self, way: Way, output: Output, link: Link, *, pty: bool) -> None:
         super().__init__(way, output)
         self.sent = False
+        self._pty = pty
         self._link = link
         self._channel: asyncssh.SSHClientChannel[bytes] | None = None
         self._cut = False
         self._opening: asyncio.Task[None] | None = None
 
-    def open(self, connection: asyncssh.SSHClientConnection, *, pty: bool) -> None:
+    def open(self, connection: asyncssh.SSHClientConnection) -> None:
         """Begin to open it, in a slot that was taken for it, given back when it is closed."""
-        self._opening = asyncio.create_task(self._open(connection, pty=pty))
+        self._opening = asyncio.create_task(self._open(connection))
 
-    async def _open(self, connection: asyncssh.SSHClientConnection, *, pty: bool) -> None:
+    async def _open(self, connection: asyncssh.SSHClientConnection) -> None:
         async def ask() -> object:
             if self._cut:
                 raise asyncio.CancelledError
@@ -62,9 +63,9 @@ class RemoteProcess(Process, asyncssh.SSHClientSession[bytes]):
                 self.way.command,
                 env={},
                 send_env=[],
-                request_pty="force" if pty else False,
-                term_type=TERMINAL if pty else None,
-                term_size=TERMINAL_SIZE if pty else None,
+                request_pty="force" if self._pty else False,
+                term_type=TERMINAL if self._pty else None,
+                term_size=TERMINAL_SIZE if self._pty else None,
                 x11_forwarding=False,
                 encoding=None,
             )
@@ -79,7 +80,9 @@ class RemoteProcess(Process, asyncssh.SSHClientSession[bytes]):
     def cut(self) -> None:
         """Cut the leash: have the other side end it."""
         self._cut = True
-        if self._channel is not None:
+        if self._pty:
+            self.abandon()
+        elif self._channel is not None:
             self._channel.write_eof()
 
     def abandon(self) -> None:
@@ -91,16 +94,22 @@ class RemoteProcess(Process, asyncssh.SSHClientSession[bytes]):
         """The session is open, and the command is being sent."""
         self._channel = chan
         self.sent = True
-        # One turn of the loop later the command has gone out, and the script can follow at once
-        # instead of waiting for the server's answer.
-        asyncio.get_running_loop().call_soon(self._hand_over)
+        if not self._pty:
+            # One turn of the loop later the command has gone out, and the script can follow at
+            # once instead of waiting for the server's answer.
+            asyncio.get_running_loop().call_soon(self._hand_over)
+
+    def session_started(self) -> None:
+        """The command runs; on a terminal, nothing can be written before."""
+        if self._pty:
+            self._hand_over()
 
     def _hand_over(self) -> None:
-        if self._channel is not None and not self.closed.is_set():
+        if self._channel is not None:
             if self.way.stdin:
                 self._channel.write(self.way.stdin)
             if self._cut:
-                self._channel.write_eof()
+                self.cut()
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
         """Take what it wrote."""
@@ -122,6 +131,11 @@ class RemoteProcess(Process, asyncssh.SSHClientSession[bytes]):
         """The session is closed, or the connection is gone."""
         self._channel = None
         self._gone(exc)
+
+    @property
+    def is_hung_up(self) -> bool:
+        """True if it ran on a terminal, which is gone."""
+        return self._pty and self.closed.is_set() and self.problem is None
 
     def _learned(self, shell: str) -> None:
         self._link.shell = shell
@@ -145,6 +159,7 @@ class SshSession:
         self._tell = tell
         self._lease: Lease | None = None
         self._processes: set[RemoteProcess] = set()
+        self._stages: list[str] = []
 
     def lease(self) -> Lease:
         """Return the lease, taken when it is first needed."""
@@ -168,15 +183,16 @@ class SshSession:
         Raises:
             SshError: it could not be started, or nobody knows how it ended.
         """
+        folder = await self._staged(launch) if launch.needs_staging else None
         link = self.lease().link
         for _ in range(ATTEMPTS):
             connection = await self.connection()
             await link.slots.acquire()
-            process = RemoteProcess(
-                way(launch, link.shell), Output(capture, teller(self._tell, launch)), link
-            )
+            how = way(launch, link.shell) if folder is None else from_stage(launch, folder)
+            output = Output(capture, teller(self._tell, launch))
+            process = RemoteProcess(how, output, link, pty=launch.pty)
             started = asyncio.get_running_loop().time()
-            process.open(connection, pty=launch.pty)
+            process.open(connection)
             await self._see_through(process, argv)
             if process.sent or not connection.is_closed():
                 break
@@ -184,7 +200,23 @@ class SshSession:
         completed = process.completed(argv, launch, duration)
         if not process.is_known:
             raise self._unknown(process, completed)
+        await self._unstage()
         return completed
+
+    async def _staged(self, launch: Launch) -> str:
+        """Put a command that is for a terminal into a private folder; return its name."""
+        staged = await self.run(stage(launch), "stage", capture=True)
+        if staged.exit_status != 0:
+            problem = f"no private folder: {staged.outcome()}: {staged.last_words()}"
+            raise SshError(problem, node=self.node, phase="command", completed=staged)
+        self._stages.append(staged.stdout)
+        return staged.stdout
+
+    async def _unstage(self) -> None:
+        """Remove the private folders of commands that are over."""
+        while self._stages:
+            folder = self._stages.pop()
+            await self.run(Launch(("rm", "-rf", folder)), "unstage", capture=False)
 
     async def _see_through(self, process: RemoteProcess, argv: str | tuple[str, ...]) -> None:
         """Wait for the end of a process; if we are cancelled, make it end."""
@@ -238,7 +270,11 @@ class SshSession:
         """End what still runs, and give the lease back."""
         try:
             await asyncio.gather(*(process.end() for process in self._processes))
+            await self._unstage()
+        except SshError as error:
+            log.warning("%s: a private folder is left behind: %s", self.node, error)
         finally:
+            self._stages.clear()
             self._processes.clear()
             lease, self._lease = self._lease, None
             if lease is not None:
