@@ -31,8 +31,9 @@ Where the contract leaves room, the model reads it so:
 12. When a run is done, what has become able to start at this instant starts first, at every depth:
     that is the last turns that forever jobs are given.
 13. An engine of forever jobs only (nested, and forever itself) ends when they have all ended.
-14. Several things at one instant of time have no order in the contract (a failure and an end, say).
-    The model plays one of the orders, and says so: :attr:`Prediction.tied`.
+14. Several things at one instant of time have no order in the contract: a failure and an end, or a
+    nested engine that fails as it starts and others that start with it.  The model plays one of the
+    orders, and says so: :attr:`Prediction.tied`.
 """
 
 from __future__ import annotations
@@ -391,6 +392,7 @@ class _Model:
         elif self.is_good(engine):
             self.end(engine, State.FINISHED)
         else:
+            self.tied = self.tied or self.now in self.fates[engine].starts
             self.end(engine, State.FAILED)
 
     def is_good(self, engine: JobSpec) -> bool:

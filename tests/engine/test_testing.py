@@ -304,7 +304,6 @@ def inserted(position: int, *event: Any) -> list[tuple[Any, ...]]:
         (without(10), "ends engine 2 before its jobs 2.1"),
         (inserted(1, JobState, "7", State.IDLE, State.SCHEDULED), "unknown job '7'"),
         (inserted(8, JobReady, "2.1"), "is told of job 2.1 twice"),
-        (inserted(8, JobReady, "1"), "is not forever"),
         (inserted(1, JobReady, "2.1"), "which is idle"),
         (inserted(9, JobStopping, "1"), "is about job 1, which is finished"),
         (inserted(9, RunStopping, StopReason.TIMEOUT), "is told twice"),

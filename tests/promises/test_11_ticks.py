@@ -134,7 +134,7 @@ def test_jobs_added_while_running_have_their_story() -> None:
 
     async def add_two() -> None:
         first = engine.add(Job(asyncio.sleep, 0, label="late"))
-        engine.add(Engine(Job(asyncio.sleep, 0), label="nested")).requires(first)
+        engine.add(Engine(Job(asyncio.sleep, 0), label="nested", required=first))
 
     engine.add(Job(add_two, label="first"))
     assert engine.orchestrate()
