@@ -43,10 +43,10 @@ _WORD = max(len(state) for state in State)
 class PlainPrinter:
     """Writes a run as lines: ``+012s  fit03  running  ...``.
 
-    Changes of state are all told, but that a job was scheduled only if it is so for a second: most
-    start at once.  Of progress the first report and each tenth are told, at most one line each
-    second; of output the last lines of jobs that failed.  What the engine logs goes its own way, as
-    in any program, to stderr.  The end is a summary.
+    Changes of state are all told, but that a job is scheduled, or is being stopped, only if that
+    lasts for a second: most start, and end, at once.  Of progress the first report and each tenth
+    are told, at most one line each second; of output the last lines of jobs that failed.  What the
+    engine logs goes its own way, as in any program, to stderr.  The end is a summary.
 
     Args:
         write: takes the text of one or several lines, each with its line break.
@@ -74,7 +74,7 @@ class PlainPrinter:
         self._write = write
         self._model = model
         self._style = ASCII if ascii_only else UNICODE
-        self._held: dict[str, JobState] = {}
+        self._held: dict[str, JobState | JobStopping] = {}
         self._reports: dict[str, _Reports] = {}
         self._beat_at: float | None = None
         self._running_seq = -1
@@ -87,8 +87,12 @@ class PlainPrinter:
                 self._job_state(tick)
             case JobProgress():
                 self._job_progress(tick)
-            case JobReady() | JobStopping():
-                self._job_note(tick)
+            case JobStopping():
+                self._held[tick.job] = tick
+            case JobReady() if tick.seq != self._running_seq + 1:
+                # Else it was ready by the mere fact that it ran.
+                label = self._model.rows[tick.job].label
+                self._line(tick.at, label, State.RUNNING, "ready")
             case RunStarted():
                 self._beat_at = tick.at
                 self._line(tick.at, tick.label, "started", _extent(self._model, tick))
@@ -127,22 +131,27 @@ class PlainPrinter:
     # ---- one job
 
     def _job_state(self, tick: JobState) -> None:
-        held = self._held.pop(tick.job, None)
-        if held is not None and tick.at - held.at >= PAUSE:
-            self._tell_state(held)
+        self._held.pop(tick.job, None)
         if tick.new is State.SCHEDULED and tick.old is not State.RUNNING:
             self._held[tick.job] = tick
         else:
             self._tell_state(tick)
 
     def _release(self, now: float) -> None:
-        """Tell the jobs that have been scheduled for long enough, oldest first."""
+        """Tell what has lasted for long enough, oldest first."""
         while self._held:
             job, tick = next(iter(self._held.items()))
             if now - tick.at < PAUSE:
                 return
             del self._held[job]
+            self._tell_held(tick)
+
+    def _tell_held(self, tick: JobState | JobStopping) -> None:
+        if isinstance(tick, JobState):
             self._tell_state(tick)
+            return
+        about = ": ".join(filter(None, (states.STOPPING.word, tick.reason)))
+        self._line(tick.at, self._model.rows[tick.job].label, State.RUNNING, about)
 
     def _tell_state(self, tick: JobState) -> None:
         line = self._model.rows[tick.job]
@@ -150,6 +159,8 @@ class PlainPrinter:
         if tick.new is State.RUNNING:
             self._reports[tick.job] = _Reports(tick.at)
             self._running_seq = tick.seq
+        if tick.new.is_over:
+            self._reports.pop(tick.job, None)
         if tick.new is State.FAILED:
             for words in last_words(line):
                 self._write(f"{self._style.text(words)}\n")
@@ -174,14 +185,6 @@ class PlainPrinter:
         percent = "" if line.percent is None else f"{line.percent:3.0f}%"
         about = "  ".join(filter(None, (percent, line.message)))
         self._line(tick.at, line.label, line.look.plain, about)
-
-    def _job_note(self, tick: JobReady | JobStopping) -> None:
-        line = self._model.rows[tick.job]
-        if isinstance(tick, JobStopping):
-            about = f"stopping: {tick.reason}" if tick.reason else "stopping"
-            self._line(tick.at, line.label, State.RUNNING, about)
-        elif tick.seq != self._running_seq + 1:  # else it is ready by the mere fact that it runs
-            self._line(tick.at, line.label, State.RUNNING, "ready")
 
     def _line(self, at: float, name: str, word: str, about: str) -> None:
         started = self._model.run.started_at

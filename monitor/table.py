@@ -168,7 +168,9 @@ class Table:
         text = style.text(wording.status(self.model, line, self.now))
         if line.look is not states.RUNNING or line.percent is None or line.group is not None:
             attribute = line.look.attribute if line.look in _LOUD else ""
-            return [(attribute, cut_end(text, room, style.dots))]
+            # What failed is told first and why last: it is the middle that can be missed.
+            shorten = cut_middle if line.look is states.FAILED else cut_end
+            return [(attribute, shorten(text, room, style.dots))]
         full, empty = style.bar(line.percent, min(room * 2 // 5, _BAR))
         row: Row = [("bar", full), ("empty", empty), ("", f" {line.percent:3.0f}%")]
         left = room - len(full) - len(empty) - 7

@@ -544,6 +544,14 @@ def test_long_names_are_cut_in_the_middle() -> None:
     assert name.endswith("udp ")
 
 
+def test_of_a_long_reason_of_a_failure_the_end_is_kept() -> None:
+    reason = "CommandFailed: node6: python3 netprobe.py udp 127.0.0.1 60477: no answer by UDP"
+    story = Story(row("1")).to(State.FAILED, "1", reason=reason)
+    status = text(story)[4].split("│")[3]
+    assert status.startswith(" FAILED CommandFailed")
+    assert status.rstrip().endswith("no answer by UDP")
+
+
 def test_wide_characters_are_never_halved() -> None:
     story = Story(row("1", "世" * 40)).to(State.RUNNING, "1").output("1", "界" * 80)
     for columns in range(40, 60):

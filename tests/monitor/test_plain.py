@@ -120,6 +120,8 @@ def test_other_news() -> None:
     story.tell(Message, level="WARNING", source="engine", text="job a was abandoned")
     story.tell(RunStopping, reason=StopReason.TIMEOUT)
     story.tell(JobStopping, job="1", reason="timeout")
+    assert told(story)[-1] == "+001s  demo    stopping   timeout"
+    story.later(1).tell(Message, level="WARNING", source="engine", text="job a was abandoned")
     assert told(story) == [
         "+000s  demo    started    0 jobs, timeout 1m30s",
         "+000s  server  running",
@@ -127,6 +129,13 @@ def test_other_news() -> None:
         "+001s  demo    stopping   timeout",
         "+001s  server  running    stopping: timeout",
     ]
+
+
+def test_that_a_job_is_being_stopped_is_not_told_if_it_ends_at_once() -> None:
+    story = Story(row("1")).to(State.RUNNING, "1").later(2)
+    story.tell(JobStopping, job="1", reason="timeout")
+    story.later(0.5).move("1", State.CANCELLED, reason="timeout")
+    assert told(story)[2:] == ["+002s  job1  cancelled  timeout  (2.5s)"]
 
 
 def test_the_end_is_a_summary() -> None:
