@@ -160,7 +160,7 @@ def test_the_fixture_blames_the_test_that_leaks(tmp_path: Path) -> None:
         [*command, *plugins, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
     )
     said = ended.stdout
-    left = [int(pid) for pid in re.findall(r"process (\d+): sleep 60", said)]
+    left = {int(pid) for pid in re.findall(r"process (\d+): sleep 60", said)}
     send(left, signal.SIGKILL)
     wait_until(lambda: not any(map(is_alive, left)), 5, "what the inner test left to end")
 
