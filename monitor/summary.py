@@ -40,7 +40,7 @@ def _lines(model: Model, now: float, style: Style, *, tails: bool) -> Iterator[s
     yield _verdict(model, now, style)
     failed = [model.rows[job] for job in model.failures]
     for line in failed[:FAILURES]:
-        yield from failure(line, style, tail=tails)
+        yield from _failure(line, style, tail=tails)
     if len(failed) > FAILURES:
         yield f"... and {len(failed) - FAILURES} more failed: engine.debrief() names them all"
     yield f"counts         {'  '.join(wording.counted(model.counts, len(failed)))}"
@@ -65,7 +65,7 @@ def _verdict(model: Model, now: float, style: Style) -> str:
     return f"{style.glyph(states.FAILED)} {': '.join(filter(None, (about, why)))}"
 
 
-def failure(line: JobLine, style: Style, *, tail: bool = True) -> Iterator[str]:
+def _failure(line: JobLine, style: Style, *, tail: bool = True) -> Iterator[str]:
     """Tell what failed, why, and its last words."""
     took = line.took(line.ended_at or 0.0)
     after = f"  ({wording.exact(took)})" if took is not None else ""
