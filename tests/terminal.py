@@ -32,7 +32,7 @@ from typing import Self
 
 import pytest
 
-from tests.processes import descendants, marked, send, wait_until
+from tests.processes import Process, descendants, marked, send, wait_until
 
 TIMEOUT = 15.0
 STOP_TIMEOUT = 5.0
@@ -155,6 +155,11 @@ class Terminal:
         if not below or self._status() is not None:
             raise RuntimeError("the command has ended")
         return below[0]
+
+    def left(self) -> list[Process]:
+        """What the command started, at any depth, and what still runs; also when it has ended."""
+        ours = {self.pane_pid, int(self.value("pid"))}
+        return [process for process in marked(self._mark) if process.pid not in ours]
 
     def stty(self) -> str:
         """The settings of the tty now: ``stty -a`` without the size, which is not a setting."""

@@ -56,6 +56,12 @@ def test_a_command_that_breaks_nothing(terminal: Terminal) -> None:
     assert terminal.stty() == terminal.stty_before()
 
 
+def test_what_a_command_leaves_behind(terminal: Terminal) -> None:
+    terminal.start("sh -c 'sleep 61 & exit'")
+    assert terminal.exit_status() == 0
+    wait_until(lambda: [it.command() for it in terminal.left()] == ["sleep 61"], 5, "the orphan")
+
+
 def test_resize(terminal: Terminal) -> None:
     size = "import os; print(*os.get_terminal_size())"
     program = f"import signal\ndef show(*_):\n {size}\nsignal.signal(28, show)\nshow()\ninput()"
