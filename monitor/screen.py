@@ -165,5 +165,10 @@ class _Raw(raw.Screen):
 
 
 def _named(keys: Sequence[object]) -> list[str]:
-    """Return the keys without mouse events and answers of the terminal, which are tuples."""
-    return [key for key in keys if isinstance(key, str)]
+    """Return the keys without mouse events and answers of the terminal, which are tuples.
+
+    No key has a meaning with Alt held down, which sends Esc first: whoever is quick after Esc means
+    two keys.
+    """
+    names = [key for key in keys if isinstance(key, str)]
+    return [name for key in names for name in key.replace("meta ", "esc\0").split("\0")]

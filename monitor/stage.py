@@ -9,6 +9,7 @@ SCREEN  the alternate screen; prints are held back     by S, q, Ctrl-Z, when an 
 STREAM  plain lines, and keys are read                 by S, q, Ctrl-Z
 BEHIND  plain lines, as another program is in front    once we are in front again
 GONE    plain lines, and the terminal is given back    never
+DEAD    nothing: the terminal hung up                  never
 ======  =============================================  =====================================
 
 Ten times a second it asks whether it is in front and how big the terminal is, so that it needs no
@@ -52,8 +53,8 @@ SHARE = 0.2
 LATE = 2.0
 """After so many seconds without a turn we were stopped, and others may have used the terminal."""
 
-STOPPED = 0.3
-"""Seconds after which a much shorter sleep must have been one in which the program was stopped."""
+ON_ITS_WAY = 1.0
+"""Seconds that a signal to ourselves is waited for; blocked in all threads it never comes."""
 
 LEAVING = 0.2
 """Seconds that the terminal is given to take in what is written before its settings change."""
@@ -76,9 +77,11 @@ class Place(Enum):
     STREAM = "stream"
     BEHIND = "behind"
     GONE = "gone"
+    DEAD = "dead"
 
 
 _WITH_KEYS = frozenset({Place.SCREEN, Place.STREAM})
+_FOR_GOOD = frozenset({Place.GONE, Place.DEAD})
 _IN_STREAM = frozenset({"q", "ctrl z", "ctrl \\"})
 
 
@@ -129,7 +132,7 @@ class Stage:
         try:
             typed = self._terminal.read() if ready else b""
         except EOFError:
-            self._go(Place.GONE)
+            self._place = Place.DEAD
             return
         for key in self._screen.keys(typed) if typed else self._screen.rest():
             self._page.keypress(self._terminal.size(), key)
@@ -148,22 +151,31 @@ class Stage:
     def refresh(self) -> None:
         """Draw a frame, if it is time to, or tell what there is to tell in lines."""
         now = time.monotonic()
-        if now - self._turn_at > LATE and self._terminal.in_front():
-            self._come_back()
-        self._turn_at = now
-        if self._place is Place.BEHIND:
-            if self._terminal.in_front():
-                self._go(Place.SCREEN)
-        elif self._place is not Place.GONE and not self._terminal.in_front():
-            self._go(Place.BEHIND)
+        if self._place not in _FOR_GOOD:
+            self._look_who_is_in_front(now)
         if self._place is Place.SCREEN:
             self._draw(now)
-        else:
+        elif self._place is not Place.DEAD:
             self._tell(now)
+
+    def _look_who_is_in_front(self, now: float) -> None:
+        late, self._turn_at = now - self._turn_at > LATE, now
+        try:
+            in_front = self._terminal.in_front()
+        except EOFError:
+            # Prints are held back for good: written to this terminal they would hurt who prints.
+            self._place = Place.DEAD
+            return
+        if not in_front:
+            self._go(Place.BEHIND)
+        elif self._place is Place.BEHIND:
+            self._go(Place.SCREEN)
+        elif late:
+            self._come_back()
 
     def fail(self, error: Exception) -> None:
         """Leave the screen for good: the run goes on in plain lines."""
-        if self._place is Place.GONE:
+        if self._place in _FOR_GOOD:
             raise error
         _LOG.warning("the screen has failed, the run goes on in plain lines", exc_info=error)
         self._go(Place.GONE)
@@ -171,7 +183,12 @@ class Stage:
     def close(self) -> None:
         """Give back the terminal."""
         self._drawn = self._place is Place.SCREEN
-        self._go(Place.GONE)
+        if self._drawn:
+            self._screen.leave()
+            self._writer.wait(LEAVING)
+        if self._place is not Place.DEAD:
+            self._place = Place.GONE
+            self._terminal.give_back()
 
     def rescue(self) -> None:
         """Give it back past a writer that is stuck."""
@@ -218,6 +235,7 @@ class Stage:
     def stream(self) -> None:
         """Leave the screen for plain lines until the key is pressed again."""
         self._go(Place.STREAM)
+        self._tell(time.monotonic())
         self._writer.write("(plain lines; S: the screen again, q: plain lines for good)\n")
 
     def leave(self) -> None:
@@ -292,8 +310,8 @@ class Stage:
                 self._takeover.hold()
                 self._screen.enter()
                 self._seen = ()
-        except OSError:  # the terminal hung up
-            self._place = Place.GONE
+        except OSError:  # it hung up
+            self._place = Place.DEAD
 
     def _come_back(self) -> None:
         """Set up again what others may have changed while we were stopped."""
@@ -308,18 +326,26 @@ class Stage:
         self._screen.leave()
         # The settings of the terminal hold for what it has taken in, not for what was written.
         self._writer.wait(LEAVING)
-        self._takeover.release()
+        self._takeover.release(self._replay)
+
+    def _replay(self, name: str, data: bytes) -> None:
+        """Write a piece of what was printed in the place that the run's own lines go to."""
+        if self._takeover.is_tty(name):
+            self._writer.write(data)
+            self._writer.wait(LEAVING)
+        else:
+            self._takeover.replay(name, data)
 
 
 def signal_group(signum: int) -> None:
-    """Do to this process group what a key does elsewhere; return once it is over, if it ends.
+    """Do to this process group what a key does elsewhere; return once that is over.
 
-    The signal has its effect when the main thread next runs, which may be after `killpg` has
-    returned: until then nobody must touch the terminal again.
+    The signal has its effect when the kernel gives it to the main thread, which may be after
+    `killpg` has returned: until then nobody must touch the terminal again.  To be called by a
+    thread that blocks the signal, as only such a thread sees that it is still on its way.
     """
     os.killpg(os.getpgrp(), signum)
-    for _ in range(20):
-        before = time.monotonic()
-        time.sleep(STOPPED / 6)
-        if time.monotonic() - before > STOPPED:
-            return
+    deadline = time.monotonic() + ON_ITS_WAY
+    while signum in signal.sigpending() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    time.sleep(0.02)

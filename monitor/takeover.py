@@ -111,7 +111,7 @@ class Takeover:
                     break
             # What is printed meanwhile has to come after it, so it is still kept.
             for name, data in spool.taken():
-                (write or self._replay)(name, data)
+                (write or self.replay)(name, data)
         for _, ours in self._streams.values():
             with suppress(OSError):
                 ours.flush()
@@ -142,7 +142,12 @@ class Takeover:
         if self._way is Way.HOLD:
             self._way = Way.THROUGH
 
-    def _replay(self, name: str, data: bytes) -> None:
+    def is_tty(self, name: str) -> bool:
+        """Whether the stream of this name is a terminal."""
+        return name in self._streams and self._streams[name][0].isatty()
+
+    def replay(self, name: str, data: bytes) -> None:
+        """Write a piece of what was kept to the stream it is for."""
         with suppress(OSError):  # nobody reads it any more
             self._pass(name, data)
 

@@ -16,7 +16,7 @@ import termios
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, TextIO
+from typing import Any
 
 from .writer import Descriptor, signals_blocked
 
@@ -30,7 +30,15 @@ def is_capable() -> bool:
     """Whether stdin and stdout are a terminal that can show a screen, and it is ours to use now."""
     if os.environ.get("TERM", "dumb") in {"", "dumb"}:
         return False
-    return _is_tty(sys.stdin) and _is_tty(sys.stdout) and _in_front(sys.stdin.fileno())
+    try:
+        return (
+            os.isatty(sys.stdin.fileno())
+            and os.isatty(sys.stdout.fileno())
+            and os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+        )
+    except (AttributeError, OSError, ValueError):
+        # A stream that is None, closed or without descriptor; a terminal that is not ours.
+        return False
 
 
 class Terminal:
@@ -58,8 +66,15 @@ class Terminal:
         return Descriptor(os.dup(self._out), self.encoding)
 
     def in_front(self) -> bool:
-        """Whether we are the terminal's foreground process group: only then it may be touched."""
-        return _in_front(self.keys)
+        """Whether we are the terminal's foreground process group: only then it may be touched.
+
+        Raises:
+            EOFError: the terminal hung up.
+        """
+        try:
+            return os.tcgetpgrp(self.keys) == os.getpgrp()
+        except OSError as error:
+            raise EOFError("the terminal hung up") from error
 
     def size(self) -> tuple[int, int]:
         """Return its columns and rows, as they are now; 80x24 where it does not know."""
@@ -107,12 +122,13 @@ class Terminal:
         atexit.unregister(self.rescue)
         with self._lock:
             settings, self._settings = self._settings, None
-            if settings is None or os.getpid() != self._pid or not self.in_front():
+            if settings is None or os.getpid() != self._pid:
                 return
-            with suppress(OSError), _as_os_error(), signals_blocked():
-                # Keys typed for a screen that is gone are not meant for the shell.
-                termios.tcflush(self.keys, termios.TCIFLUSH)
-                termios.tcsetattr(self.keys, termios.TCSANOW, settings)
+            with suppress(OSError, EOFError), _as_os_error(), signals_blocked():
+                if self.in_front():
+                    # Keys typed for a screen that is gone are not meant for the shell.
+                    termios.tcflush(self.keys, termios.TCIFLUSH)
+                    termios.tcsetattr(self.keys, termios.TCSANOW, settings)
 
     def rescue(self) -> None:
         """Leave the screen and give the terminal back at once, past a writer that is stuck."""
@@ -148,20 +164,6 @@ def _reopen(fd: int, flags: int) -> int:
     except OSError:
         # In a container the name that the kernel knows may not be there.
         return os.open("/dev/tty", flags)
-
-
-def _is_tty(stream: TextIO | None) -> bool:
-    try:
-        return stream is not None and os.isatty(stream.fileno())
-    except (AttributeError, OSError, ValueError):
-        return False
-
-
-def _in_front(fd: int) -> bool:
-    try:
-        return os.tcgetpgrp(fd) == os.getpgrp()
-    except OSError:
-        return False
 
 
 @contextmanager

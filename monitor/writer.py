@@ -28,8 +28,11 @@ _PATIENCE = 100
 class Target(Protocol):
     """Where a writer's text goes; both methods may block, and raise OSError or ValueError."""
 
-    def write(self, text: str) -> None:
-        """Write all of `text`."""
+    encoding: str
+    """In which text becomes the bytes that are written."""
+
+    def write(self, data: bytes) -> None:
+        """Write all of `data`."""
 
     def discard(self) -> None:
         """Have a `write` that goes on return soon, with its rest unwritten; may do nothing."""
@@ -39,7 +42,7 @@ class Target(Protocol):
 
 
 class Descriptor:
-    """A descriptor as a target; what its encoding lacks becomes question marks.
+    """A descriptor as a target.
 
     The descriptor may be in non-blocking mode, by its owner's will or by that of another process.
 
@@ -49,13 +52,13 @@ class Descriptor:
     """
 
     def __init__(self, fd: int, encoding: str) -> None:
+        self.encoding = encoding
         self._fd = fd
-        self._encoding = encoding
         self._discarded = False
 
-    def write(self, text: str) -> None:
-        """Write all of `text`, however long it takes."""
-        rest = memoryview(text.encode(self._encoding, "replace"))
+    def write(self, data: bytes) -> None:
+        """Write all of `data`, however long it takes."""
+        rest = memoryview(data)
         while rest and not self._discarded:
             try:
                 rest = rest[os.write(self._fd, rest[:_CHUNK]) :]
@@ -76,12 +79,14 @@ class Descriptor:
 class Stream:
     """A text stream without a descriptor as a target, as ``sys.stdout`` of a notebook's cell."""
 
+    encoding = "utf-8"
+
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
-    def write(self, text: str) -> None:
-        """Write `text` and have it shown."""
-        self._stream.write(text)
+    def write(self, data: bytes) -> None:
+        """Write `data` and have it shown."""
+        self._stream.write(data.decode(self.encoding, "replace"))
         self._stream.flush()
 
     def discard(self) -> None:
@@ -118,7 +123,7 @@ class Writer:
     def __init__(self, target: Target) -> None:
         self._target = target
         self._changed = threading.Condition()
-        self._waiting: list[str] = []
+        self._waiting: list[bytes] = []
         self._writing = False
         self._closing = False
         self._broken = False
@@ -135,13 +140,12 @@ class Writer:
         """The reader went away; whatever is written now is dropped."""
         return self._broken
 
-    def write(self, text: str) -> None:
-        """Have `text` written; return at once."""
-        if not text:
-            return
+    def write(self, text: str | bytes) -> None:
+        """Have `text` written; return at once.  What the encoding lacks becomes question marks."""
+        data = text.encode(self._target.encoding, "replace") if isinstance(text, str) else text
         with self._changed:
-            if not (self._broken or self._closing):
-                self._waiting.append(text)
+            if data and not (self._broken or self._closing):
+                self._waiting.append(data)
                 self._changed.notify_all()
 
     def discard(self) -> None:
@@ -170,22 +174,22 @@ class Writer:
     def _run(self) -> None:
         block_signals()
         try:
-            while text := self._next():
-                self._write(text)
+            while data := self._next():
+                self._write(data)
         finally:
             self._close_target()
 
-    def _next(self) -> str:
+    def _next(self) -> bytes:
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closing)
-            text = "".join(self._waiting)
+            data = b"".join(self._waiting)
             self._waiting.clear()
-            self._writing = bool(text)
-            return text
+            self._writing = bool(data)
+            return data
 
-    def _write(self, text: str) -> None:
+    def _write(self, data: bytes) -> None:
         try:
-            self._target.write(text)
+            self._target.write(data)
         except (OSError, ValueError):
             # Closed pipe, terminal hung up, stream closed by its owner: nobody is there to be told.
             self._broken = True

@@ -118,12 +118,17 @@ class Gap:
 
 def jobs(seconds: float, count: int, gap: Gap) -> list[AbstractJob]:
     """Make the jobs that are always there."""
+    digits = len(str(count - 1))
+
+    def name(number: int) -> str:
+        return f"load{number:0{max(digits, 2)}d}"
+
     loads = [
-        Job(work, seconds * (1 + number % 3) / 3, f"load{number:02d}", label=f"load{number:02d}")
+        Job(work, seconds * (1 + number % 3) / 3, name(number), label=name(number))
         for number in range(count)
     ]
     collect = Job(work, STEP, "collect", label="collect", required=loads, coshutdown=slow_shutdown)
-    failing = Job(broken, seconds / 4, label="broken", critical=False)
+    failing = Job(broken, min(seconds / 4, 0.5), label="broken", critical=False)
     never = Job(work, STEP, "never", label="never", required=failing, critical=False)
     return [
         *loads,
@@ -190,11 +195,11 @@ def main() -> None:
     try:
         print("verdict", engine.orchestrate(timeout=given.timeout))
     finally:
-        print("status", engine.exit_status)
         if given.note is not None:
             finished = [job.label for job in engine.jobs if str(job.state) == "finished"]
             note = {"status": engine.exit_status, "gap": gap.largest, "finished": finished}
             given.note.write_text(json.dumps(note), encoding="utf-8")
+        print("status", engine.exit_status)
     sys.exit(engine.exit_status)
 
 

@@ -149,6 +149,12 @@ def test_a_lone_escape() -> None:
     assert screen.rest() == []
 
 
+def test_a_key_right_after_escape() -> None:
+    screen = Screen(Sent())
+    assert screen.keys(b"\x1bs") == ["esc", "s"]
+    assert screen.keys(b"\x1b\x1b[A") == ["esc", "up"]
+
+
 def test_mouse_and_answers_are_no_keys() -> None:
     screen = Screen(Sent())
     assert screen.keys(b"\x1b[<0;3;4Mq\x1b[?2026;2$y") == ["q"]

@@ -1,0 +1,374 @@
+"""The monitor in a real terminal: what is seen, what keys do, and the terminal given back."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monitor import keys
+from tests.processes import is_alive, is_stopped, wait_until
+from tests.terminal import Terminal
+
+ROOT = Path(__file__).parent.parent.parent
+PLAY = [sys.executable, "-m", "tests.monitor.play"]
+UP = "play ─"
+"""What the screen shows once the run is on it."""
+
+
+class Play:
+    """A run of tests.monitor.play in a terminal, and its note."""
+
+    def __init__(self, terminal: Terminal, folder: Path) -> None:
+        self.terminal = terminal
+        self.note_path = folder / "note"
+
+    def start(self, *arguments: str, wait: str = UP, **options: Any) -> Terminal:
+        """Start it in the foreground, and wait until it is on the screen."""
+        command = [*PLAY, "--note", str(self.note_path), *arguments]
+        self.terminal.start(command, cwd=ROOT, **options)
+        self.terminal.wait_for(wait)
+        return self.terminal
+
+    def start_shell(self) -> Terminal:
+        """Start an interactive shell with job control instead, that has `$PLAY`."""
+        line = shlex.join([*PLAY, "--note", str(self.note_path)])
+        environment = {"PS1": "prompt> ", "PLAY": line, "HISTFILE": "/dev/null"}
+        self.terminal.start(
+            ["bash", "--norc", "--noprofile", "-i"], cwd=ROOT, env=environment, rows=40
+        )
+        self.terminal.wait_for("prompt>")
+        return self.terminal
+
+    def type(self, line: str) -> None:
+        """Type a line."""
+        self.terminal.send_keys(line, literal=True)
+        self.terminal.send_keys("Enter")
+
+    def note(self) -> dict[str, Any]:
+        """What the run noted at its end."""
+        wait_until(self.note_path.exists, 15, "the note of the run")
+        wait_until(self.note_path.read_text, 5, "the note to be written")
+        note: dict[str, Any] = json.loads(self.note_path.read_text())
+        return note
+
+    def ended(self, status: int) -> str:
+        """Check that it ended with a status and gave the terminal back; return all it left."""
+        assert self.terminal.exit_status() == status
+        assert_given_back(self.terminal)
+        return self.terminal.screen(history=True)
+
+
+def assert_given_back(terminal: Terminal) -> None:
+    """Check that the terminal is as it was."""
+    assert terminal.stty() == terminal.stty_before()
+    assert not terminal.alternate_on()
+    assert terminal.cursor_flag()
+    for flag in "mouse_any_flag", "insert_flag", "origin_flag", "keypad_flag":
+        assert not terminal.flag(flag)
+    assert terminal.flag("wrap_flag")
+
+
+@pytest.fixture
+def play(terminal: Terminal, tmp_path: Path) -> Play:
+    return Play(terminal, tmp_path)
+
+
+# -- what is seen ---------------------------------------------------------------------------------
+
+
+def test_a_line_for_each_job_and_a_summary_that_stays(play: Play) -> None:
+    terminal = play.start("--seconds", "2")
+    screen = terminal.wait_for(lambda screen: "FAILED" in screen and "step" in screen)
+    assert terminal.alternate_on()
+    assert not terminal.cursor_flag()
+    assert len(screen.splitlines()) == 24
+    for job in "load00", "load05", "collect", "broken", "never", "bus":
+        assert re.search(rf"{job} .*│", screen)
+    assert re.search(r"✗ broken +│ FAILED ValueError: it broke", screen)
+    assert re.search(r"▶ load05 +│ █+░+ +\d+%  step \d+", screen)
+    assert re.search(r"∞ bus +│ forever, ready +beat \d", screen)
+    assert re.search(r"- never +│ skipped: broken failed", screen)
+    assert "printed" not in screen
+    left = play.ended(0)
+    assert left.index("before") < left.index("load00 printed 0") < left.index("7 jobs finished")
+    assert left.index("7 jobs finished") < left.index("broken  FAILED") < left.index("verdict True")
+    assert left.count("load05 printed 30") == 1
+    assert "the last words" in left
+    assert "┌" not in left
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(80, 24), (200, 60), (40, 10), (39, 5), (1, 1)])
+def test_sizes(play: Play, columns: int, rows: int) -> None:
+    terminal = play.start("--seconds", "0.6", columns=columns, rows=rows, wait="")
+    wait_until(terminal.alternate_on, 10, "the screen")
+    if columns >= 39:
+        terminal.wait_for(re.compile(r"\d/9"))
+    if columns == 200:
+        assert "details" in terminal.screen()
+    play.ended(0)
+    assert len(play.note()["finished"]) == 7
+
+
+def test_resizing(play: Play) -> None:
+    terminal = play.start("--seconds", "3")
+    terminal.resize(130, 30)
+    terminal.wait_for("details")
+    terminal.resize(40, 10)
+    terminal.wait_for(lambda screen: "details" not in screen and "└" in screen.splitlines()[9])
+    terminal.resize(30, 4)
+    terminal.wait_for(lambda screen: re.match(r"\d/9 ", screen) and "└" not in screen)
+    for columns, rows in ((1, 1), (300, 100), (20, 3), (81, 25)):
+        terminal.resize(columns, rows)
+    screen = terminal.wait_for(lambda screen: "└" in screen.splitlines()[24])
+    assert all(len(line) == 81 for line in screen.splitlines())
+    play.ended(0)
+
+
+def test_no_color_and_ascii(play: Play) -> None:
+    terminal = play.start(
+        "--seconds", "1", env={"NO_COLOR": "1", "ORCHESTRION_ASCII": "1"}, wait="play -"
+    )
+    screen = terminal.wait_for("FAILED", timeout=5)
+    assert screen.isascii()
+    coloured = re.findall(r"\x1b\[([\d;]*)m", terminal.screen(escapes=True))
+    numbers = {int(number) for found in coloured for number in found.split(";") if number}
+    assert numbers <= {0, 1, 7, 22, 27, 39, 49}, "bold and reverse, but no colour"
+    assert play.ended(0).isascii()
+
+
+def test_foreign_text_does_not_drive_the_terminal(terminal: Terminal) -> None:
+    script = r"""
+import asyncio, sys
+from engine import Job, output, report
+from monitor import EngineCurses
+EVIL = "\x1b]0;owned\x07\x1b[31m\x9b2J\x0e\u202e\u200b\x7f" + "".join(map(chr, range(256))) + "end"
+async def evil():
+    output(EVIL); report(EVIL)
+    await asyncio.sleep(1.5)
+    raise ValueError(EVIL)
+engine = EngineCurses(Job(evil, label="job" + EVIL), label="run" + EVIL)
+engine.orchestrate()
+"""
+    terminal.start([sys.executable, "-c", script], cwd=ROOT)
+    screen = terminal.wait_for("end")
+    assert len(screen.splitlines()) == 24
+    assert "[31m" not in screen
+    terminal.send_keys("Enter")
+    terminal.wait_for("log: job")
+    terminal.send_keys("d")
+    terminal.wait_for("details: job")
+    assert terminal.exit_status() == 0
+    assert_given_back(terminal)
+    assert terminal.value("pane_title") != "owned"
+    assert "[31m" not in terminal.screen(history=True)
+
+
+# -- keys -----------------------------------------------------------------------------------------
+
+
+def test_every_key_of_the_help_works(play: Play) -> None:
+    terminal = play.start("--seconds", "12", "--jobs", "30")
+    names = {name: key for key in keys.KEYS for name in key.names}
+
+    def press(name: str, expected: str, key: str = "") -> None:
+        names.pop(name)
+        terminal.send_keys(key or name)
+        terminal.wait_for(expected, timeout=5)
+
+    terminal.wait_for("FAILED", timeout=8)
+    press("?", "show these keys")
+    terminal.send_keys("?")
+    press("end", "never", "End")
+    press("home", "broken", "Home")
+    press("enter", "the last words", "Enter")
+    press("d", "details: broken")
+    press("w", "why: broken")
+    names.pop("esc")
+    terminal.send_keys("Escape")
+    terminal.wait_for(lambda screen: "why:" not in screen)
+    press("/", "/")
+    terminal.send_keys("load07", literal=True)
+    terminal.wait_for(lambda screen: "load07" in screen and "load08" not in screen)
+    terminal.send_keys("Enter")
+    press("x", "cancel load07?")
+    terminal.send_keys("n")
+    terminal.wait_for(lambda screen: "cancel load07?" not in screen)
+    terminal.send_keys("x", "y")
+    terminal.wait_for(re.compile(r"⊘ load07 +│ cancelled"))
+    terminal.send_keys("Escape")
+    press("s", "job (")
+    for name in "up", "down", "k", "j", "page up", "page down", "n", "N", "f", "tab", " ", "ctrl l":
+        names.pop(name)
+        tmux = {"page up": "PPage", "page down": "NPage", "tab": "Tab", " ": "Space"}
+        terminal.send_keys(
+            {"ctrl l": "C-l", "up": "Up", "down": "Down"}.get(name, tmux.get(name, name))
+        )
+    terminal.wait_for("details")
+    press("S", "the screen again")
+    assert not terminal.alternate_on()
+    terminal.send_keys("S")
+    wait_until(terminal.alternate_on, 5, "the screen again")
+    press("X", "stop the run")
+    terminal.send_keys("n")
+    terminal.wait_for(lambda screen: "stop the run" not in screen)
+    press("q", "running")
+    assert not terminal.alternate_on()
+    assert terminal.stty() == terminal.stty_before()
+    assert set(names) == {"ctrl z", "ctrl \\"}, "tested elsewhere"
+    terminal.send_keys("C-c")
+    play.ended(130)
+
+
+def test_stop_by_key_is_as_control_c(play: Play) -> None:
+    terminal = play.start("--seconds", "20")
+    terminal.send_keys("X", "y")
+    assert "KeyboardInterrupt" in play.ended(130)
+
+
+def test_stream_prints_what_was_missed_and_what_comes(play: Play) -> None:
+    terminal = play.start("--seconds", "3")
+    terminal.wait_for("FAILED")
+    terminal.send_keys("S")
+    terminal.wait_for("finished")
+    assert not terminal.alternate_on()
+    left = play.ended(0)
+    assert len(re.findall(r"\+\d+s +broken +failed", left)) == 1
+    assert left.count("load05 printed 0\n") == left.count("load05 printed 10\n") == 1
+    assert left.count("load05 printed 50") == 1
+    assert "7 jobs finished" in left
+
+
+# -- job control ----------------------------------------------------------------------------------
+
+
+def test_stop_and_continue(play: Play) -> None:
+    terminal = play.start_shell()
+    before = terminal.stty()
+    play.type("$PLAY --seconds 2")
+    terminal.wait_for(UP)
+    for _ in range(2):
+        terminal.send_keys("C-z")
+        terminal.wait_for("Stopped")
+        wait_until(lambda: not terminal.alternate_on(), 5, "the main screen")
+        assert terminal.cursor_flag()
+        play.type("echo $((40 + 2)) typed")
+        terminal.wait_for("42 typed")
+        play.type("clear; fg")
+        terminal.wait_for(UP)
+        assert terminal.alternate_on()
+    terminal.wait_for("verdict True")
+    terminal.wait_for(re.compile(r"prompt> *\n*$"))
+    assert terminal.stty() == before
+    assert not terminal.alternate_on()
+
+
+def test_stop_background_and_back_in_front(play: Play) -> None:
+    terminal = play.start_shell()
+    play.type("$PLAY --seconds 3")
+    terminal.wait_for(UP)
+    terminal.send_keys("C-z")
+    terminal.wait_for("Stopped")
+    play.type("bg")
+    terminal.wait_for(re.compile(r"load00 +finished"))
+    assert not terminal.alternate_on()
+    play.type("echo $((40 + 2)) typed")
+    terminal.wait_for("42 typed")
+    play.type("fg")
+    terminal.wait_for(UP)
+    assert terminal.alternate_on()
+    terminal.wait_for("verdict True")
+    assert play.note()["status"] == 0
+
+
+def test_started_in_the_background(play: Play) -> None:
+    terminal = play.start_shell()
+    before = terminal.stty()
+    play.type("$PLAY --seconds 1 & sleep 0.2; echo $((40 + 2)) typed")
+    terminal.wait_for("42 typed")
+    play.type("stty -a | tail -1; jobs; echo pid $!")
+    screen = terminal.wait_for(re.compile(r"^pid \d+", re.MULTILINE))
+    assert "Running" in screen
+    pid = int(re.findall(r"^pid (\d+)", screen, re.MULTILINE)[0])
+    terminal.wait_for("verdict True")
+    assert play.note()["status"] == 0
+    assert not terminal.alternate_on()
+    assert "┌" not in terminal.screen(history=True)
+    wait_until(lambda: not is_alive(pid), 5, "the end")
+    play.type("")
+    terminal.wait_for("Done")
+    assert terminal.stty() == before
+
+
+def test_stopped_by_a_signal_that_cannot_be_caught(play: Play) -> None:
+    terminal = play.start("--seconds", "2")
+    pid = terminal.pid
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: is_stopped(pid), 5, "the stop")
+    # Somebody else uses the terminal meanwhile.
+    tty = terminal.value("pane_tty")
+    Path(tty).write_text("\x1b[?1049l\x1b[2Jsomebody else", encoding="utf-8")
+    terminal.wait_for("somebody else")
+    time.sleep(2.2)  # longer than what counts as a stop
+    os.kill(pid, signal.SIGCONT)
+    terminal.wait_for(UP)
+    assert terminal.alternate_on()
+    play.ended(0)
+
+
+def test_flow_control_keys_do_not_stop_the_screen(play: Play) -> None:
+    terminal = play.start("--seconds", "2")
+    terminal.send_keys("C-s")
+    terminal.wait_for("FAILED", timeout=3)
+    terminal.send_keys("C-q")
+    play.ended(0)
+
+
+def test_hang_up(play: Play) -> None:
+    terminal = play.start("--seconds", "3")
+    pid = terminal.pid
+    terminal.hang_up()
+    assert play.note()["status"] == 129
+    wait_until(lambda: not is_alive(pid), 5, "the end")
+
+
+def test_hang_up_that_is_ignored(terminal: Terminal, play: Play) -> None:
+    line = f"trap '' HUP; exec {shlex.join(PLAY)} --seconds 2 --note {play.note_path}"
+    terminal.start(["sh", "-c", line], cwd=ROOT)
+    terminal.wait_for(UP)
+    pid = terminal.pid
+    terminal.hang_up()
+    used = cpu_seconds(pid)
+    time.sleep(1)
+    assert cpu_seconds(pid) - used < 0.3, "it does not spin"
+    note = play.note()
+    assert note["status"] == 0
+    assert len(note["finished"]) == 7
+
+
+def cpu_seconds(pid: int) -> float:
+    stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
+
+
+# -- many jobs ------------------------------------------------------------------------------------
+
+
+def test_ten_thousand_jobs_scroll(play: Play) -> None:
+    terminal = play.start("--seconds", "6", "--jobs", "10000", "--window", "200")
+    terminal.send_keys("End")
+    terminal.wait_for(re.compile("load9999|collect|never"), timeout=3)
+    terminal.send_keys("PPage", "PPage", "PPage")
+    terminal.send_keys("/")
+    terminal.send_keys("load777", literal=True)
+    terminal.wait_for(lambda screen: "load7770" in screen and "load8888" not in screen, timeout=3)
+    terminal.send_keys("Enter", "C-c")
+    play.ended(130)
