@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 import pytest
@@ -17,3 +18,13 @@ def _no_false_success() -> Iterator[None]:
         yield
     if problems:
         pytest.fail("a run was not what it said:\n  " + "\n  ".join(problems), pytrace=False)
+
+
+@pytest.fixture
+def _quiet() -> Iterator[None]:
+    """Keep pytest from collecting, and printing, what the engine logs in a thousand runs."""
+    logger = logging.getLogger("engine")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    yield
+    logger.setLevel(level)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
+import pytest
 from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
 
@@ -22,6 +23,7 @@ def disagreement(graph: JobSpec) -> str:
     return "\n".join([*found, sketch(graph)]) if found else ""
 
 
+@pytest.mark.usefixtures("_quiet")
 def test_seeded_graphs_end_as_the_model_says(count: Callable[[int, int], int]) -> None:
     for seed in range(count(600, 10_000)):
         graph = random_graph(seed)
@@ -30,6 +32,7 @@ def test_seeded_graphs_end_as_the_model_says(count: Callable[[int, int], int]) -
 
 
 # Without the phase that shrinks what was found: it takes minutes, and a sketch is short enough.
+@pytest.mark.usefixtures("_quiet")
 @settings(phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(st.randoms(use_true_random=False))
 def test_found_graphs_end_as_the_model_says(source: Random) -> None:
@@ -38,6 +41,7 @@ def test_found_graphs_end_as_the_model_says(source: Random) -> None:
     assert not disagreement(graph)
 
 
+@pytest.mark.usefixtures("_quiet")
 def test_where_everything_happens_at_once_the_rules_hold(count: Callable[[int, int], int]) -> None:
     for seed in range(count(400, 10_000)):
         graph = random_graph(seed, tied=True)

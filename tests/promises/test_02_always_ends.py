@@ -32,6 +32,7 @@ def narrow(graph: JobSpec) -> JobSpec:
     return replace(graph, window=1, pools=dict.fromkeys(graph.pools, 1))
 
 
+@pytest.mark.usefixtures("_quiet")
 def test_no_graph_hangs(count: Callable[[int, int], int]) -> None:
     for seed in range(count(300, 10_000)):
         graph = narrow(random_graph(seed, tied=seed % 2 == 0))

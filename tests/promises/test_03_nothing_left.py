@@ -108,6 +108,7 @@ def test_a_child_process_leaves_nothing() -> None:
         assert engine.orchestrate()
 
 
+@pytest.mark.usefixtures("_quiet")
 def test_mixed_runs_leave_nothing(count: Callable[[int, int], int]) -> None:
     rng = Random(3)
     with no_leaks():
@@ -115,6 +116,7 @@ def test_mixed_runs_leave_nothing(count: Callable[[int, int], int]) -> None:
             mixed(rng).orchestrate()
 
 
+@pytest.mark.usefixtures("_quiet")
 def test_runs_make_no_cycles(count: Callable[[int, int], int]) -> None:
     for seed in range(count(20, 200)):
         engine = mixed(Random(seed))

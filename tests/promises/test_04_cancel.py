@@ -102,6 +102,7 @@ def by_first_job(engine: Engine, _: asyncio.Task[bool]) -> None:
     next(iter(engine.jobs)).cancel()
 
 
+@pytest.mark.usefixtures("_quiet")
 def test_every_point_of_every_graph(count: Callable[[int, int], int]) -> None:
     points = 0
     for seed in range(count(8, 20)):
@@ -109,6 +110,7 @@ def test_every_point_of_every_graph(count: Callable[[int, int], int]) -> None:
     assert points > count(8, 20) * 10
 
 
+@pytest.mark.usefixtures("_quiet")
 @pytest.mark.parametrize("how", [by_engine, by_first_job, twice])
 def test_other_ways_to_cancel(how: Cancel) -> None:
     for seed in range(4):

@@ -169,7 +169,7 @@ def test_in_shutdown() -> None:
 # Whatever it is
 
 
-class False_(Exception):  # noqa: N801
+class False_(Exception):
     def __bool__(self) -> bool:
         return False
 
@@ -250,7 +250,7 @@ def test_what_ends_a_program_comes_out_after_shutdown(error: BaseException, crit
 
 def test_a_base_exception_of_another_kind_is_not_lost() -> None:
     job = failing(Odd("odd"))
-    with pytest.raises(BaseException) as got:  # noqa: PT011 - which way it takes is looked at below
+    with pytest.raises(BaseException) as got:
         run_virtual(Engine(job).corun())
     assert any(isinstance(error, Odd) for error in everything_in(got.value))
     assert job.state is State.FAILED

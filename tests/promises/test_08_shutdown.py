@@ -122,6 +122,7 @@ async def measure(engine: Engine) -> tuple[float, bool]:
     return loop.time() - max(job.ended_at or 0.0 for job in engine.jobs), ok
 
 
+@pytest.mark.usefixtures("_quiet")
 def test_random_faults_and_hangs(count: Callable[[int, int], int]) -> None:
     for seed in range(count(200, 1000)):
         case = Case(seed)

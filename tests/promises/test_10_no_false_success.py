@@ -53,6 +53,7 @@ def random_engine(rng: Random) -> tuple[Engine, list[Once]]:
     return Engine(*order, jobs_window=window, keep_going=rng.random() < 0.3), jobs
 
 
+@pytest.mark.usefixtures("_quiet")
 def test_true_means_that_every_critical_job_ran_once(count: Callable[[int, int], int]) -> None:
     good = 0
     for seed in range(count(500, 10_000)):

@@ -56,6 +56,7 @@ def never_read() -> asyncio.Queue[Tick]:
     return asyncio.Queue()
 
 
+@pytest.mark.usefixtures("_quiet")
 @pytest.mark.parametrize("reader", [Dead, DiesLater, full, never_read])
 def test_no_reader_changes_a_run(
     reader: Callable[[], Any], count: Callable[[int, int], int]
@@ -106,6 +107,7 @@ def test_several_readers_get_the_same_ticks() -> None:
         ]
 
 
+@pytest.mark.usefixtures("_quiet")
 def test_ticks_travel_as_json(count: Callable[[int, int], int]) -> None:
     for seed in range(count(40, 1000)):
         story = play(random_graph(seed)).story
@@ -148,7 +150,7 @@ def test_a_run_that_is_cut_short_has_its_story() -> None:
         stage = build(graph)
 
         async def main(seconds: float = seconds) -> None:
-            task = asyncio.create_task(perform(stage))  # noqa: B023 - it is run in this round
+            task = asyncio.create_task(perform(stage))
             await asyncio.sleep(seconds)
             task.cancel()
             await asyncio.wait([task])

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.promises.replay import digest
 
 ROOT = Path(__file__).parent.parent.parent
@@ -27,6 +29,7 @@ def in_a_process(graphs: int, seed: int) -> str:
     ).stdout
 
 
+@pytest.mark.usefixtures("_quiet")
 def test_twice_in_a_process_and_once_with_each_hash_seed(count: Callable[[int, int], int]) -> None:
     graphs = count(100, 1000)
     digests = [digest(graphs), digest(graphs), *(in_a_process(graphs, seed) for seed in range(5))]
