@@ -34,6 +34,15 @@ from .settings import Settings
 
 log = logging.getLogger("sshjobs")
 
+PLAIN_KEYS = (
+    "ssh-ed25519",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "rsa-sha2-512",
+    "rsa-sha2-256",
+)
+"""Kinds of host keys that are not certificates, best first."""
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 2.0
 
@@ -215,6 +224,8 @@ class _Attempt:
             if isinstance(error, TimeoutError) and self._deadline.expired():
                 raise _late(self._node, client) from error
             raise _explained(error, self._node, self._settings, client) from error
+        if not self._settings.check:
+            log.warning("%s: its host key is not checked", self._node)
         if client.new_key is not None:
             await self._record(client.new_key, connection)
         return connection
@@ -232,9 +243,12 @@ class _Attempt:
     async def _connect(self, client: Client, trust: Trust) -> asyncssh.SSHClientConnection:
         known = trust.as_asyncssh()
         special: dict[str, Any] = {}
-        if not (known[0] or known[1]):
-            # Whom nobody knows is asked for a plain key: nobody could judge a certificate.
-            special["server_host_key_algs"] = "-*-cert-*"
+        if not self._settings.options.config.get("HostKeyAlgorithms"):
+            # Keys of the kinds on record come first, but the others too: a server that has none of
+            # the former is to be told from one that does not answer.  Whom nobody knows is asked
+            # for a plain key, as nobody could judge a certificate.
+            plain = ",".join(PLAIN_KEYS)
+            special["server_host_key_algs"] = f"+{plain}" if known[0] or known[1] else plain
         if self._settings.agent == ():
             special["agent_path"] = None
         elif self._settings.agent is not None:

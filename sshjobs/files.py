@@ -44,22 +44,15 @@ class FileCache(Generic[T]):
             if known is not None and known[0] == stamp:
                 return known[1]
             value = self._load(name, *more)
-            self.put(key, stamp, value)
+            self._keep(key, stamp, value)
             return value
 
-    def put(self, key: Hashable, stamp: Stamp, value: T) -> None:
-        """Keep `value` for the file that is `stamp` old."""
+    def _keep(self, key: Hashable, stamp: Stamp, value: T) -> None:
         with self._lock:
             if len(self._known) >= _MOST:
                 self._known.clear()
                 self._loading.clear()
             self._known[key] = (stamp, value)
-
-    def clear(self) -> None:
-        """Forget everything."""
-        with self._lock:
-            self._known.clear()
-            self._loading.clear()
 
 
 def stamp_of(path: str) -> Stamp:

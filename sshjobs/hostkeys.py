@@ -10,10 +10,12 @@ All of this blocks, and is called in a thread.
 from __future__ import annotations
 
 import fcntl
+import hmac
 import os
 import threading
+from base64 import b64decode
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import asyncssh
@@ -45,25 +47,55 @@ class Trust:
         return [*self.keys, *self.fallback], [*self.authorities], [*self.revoked]
 
 
-@dataclass(slots=True)
 class _File:
-    """One file, parsed, and what has been looked up in it: hashed names are slow to compare."""
+    """One file, cut into lines; a line is parsed once it turns out to be about the host.
 
-    hosts: asyncssh.SSHKnownHosts
-    found: dict[str, Trust] = field(default_factory=dict)
+    Most of a large file is about others, and parsing a key takes a hundred times as long as reading
+    it.  Lines that cannot be understood say nothing, as for OpenSSH.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._exact: dict[str, list[str]] = {}
+        self._hashed: list[tuple[bytes, bytes, str]] = []
+        self._patterns: list[str] = []
+        for line in map(str.strip, text.splitlines()):
+            words = line.split()
+            names = words[1:2] if line.startswith("@") else words[:1]
+            if names and not line.startswith("#"):
+                self._add(names[0], line)
+
+    def _add(self, names: str, line: str) -> None:
+        if names.startswith("|"):
+            with suppress(ValueError):
+                _, _, salt, digest = names.split("|")
+                self._hashed.append((b64decode(salt), b64decode(digest), line))
+        elif any(character in names for character in "*?!/"):
+            self._patterns.append(line)
+        else:
+            for name in names.split(","):
+                self._exact.setdefault(name, []).append(line)
 
     def look_up(self, name: str) -> Trust:
-        trust = self.found.get(name)
-        if trust is None:
-            # Neither an address nor a port: asyncssh would add entries of other names.
-            keys, authorities, revoked, *_ = self.hosts.match(name, "", None)
-            trust = Trust(tuple(keys), (), tuple(authorities), tuple(revoked))
-            self.found[name] = trust
-        return trust
+        lines = [*self._exact.get(name, ()), *self._patterns]
+        lines += (
+            line
+            for salt, digest, line in self._hashed
+            if hmac.digest(salt, name.encode(), "sha1") == digest
+        )
+        if not lines:
+            return Trust()
+        # Neither an address nor a port: asyncssh would add entries of other names.
+        known = asyncssh.SSHKnownHosts()
+        for line in lines:
+            with suppress(ValueError):
+                known.load(line)
+        found = known.match(name, "", None)
+        keys, authorities, revoked = (tuple(kind) for kind in found[:3])
+        return Trust(keys, (), authorities, revoked)
 
 
 def _read(path: str) -> _File:
-    return _File(asyncssh.read_known_hosts(path))
+    return _File(Path(path).read_text(errors="surrogateescape"))
 
 
 _files: FileCache[_File] = FileCache(_read)
@@ -120,17 +152,22 @@ def record(path: str, host: str, port: int, key: asyncssh.SSHKey) -> None:
     """
     file = Path(path).expanduser()
     name = entry_name(host, port)
+    algorithm, data = key.export_public_key("openssh").decode().split()[:2]
+    line = f"{name} {algorithm} {data}\n"
     with _recording:
         if key in look_up((path,), host, port).keys:
             return
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        algorithm, data = key.export_public_key("openssh").decode().split()[:2]
         handle = os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         try:
             with suppress(OSError):  # some network file systems have no locks
                 fcntl.flock(handle, fcntl.LOCK_EX)
-            size = os.fstat(handle).st_size
-            start = "\n" if size and os.pread(handle, 1, size - 1) != b"\n" else ""
-            os.write(handle, f"{start}{name} {algorithm} {data}\n".encode())
+            _append(handle, line)
         finally:
             os.close(handle)
+
+
+def _append(handle: int, line: str) -> None:
+    size = os.fstat(handle).st_size
+    start = "\n" if size and os.pread(handle, 1, size - 1) != b"\n" else ""
+    os.write(handle, f"{start}{line}".encode())

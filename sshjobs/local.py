@@ -78,9 +78,13 @@ class LocalProcess(Process, asyncio.SubprocessProtocol):
         self.cut()
         self._look_around()
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """All pipes are closed."""
+        self._gone(exc)
+
     def _look_around(self) -> None:
         if self.exited.is_set() and not self._open_streams:
-            self._gone(None)
+            self.abandon()
 
     def _learned(self, shell: str) -> None:
         """Nothing to learn: it is always the same."""
@@ -121,6 +125,7 @@ class LocalSession:
                 raise asyncio.CancelledError("it may still run") from None
             raise
         self._processes.discard(process)
+        await process.closed.wait()
         duration = asyncio.get_running_loop().time() - started
         return process.completed(argv, launch, duration)
 
