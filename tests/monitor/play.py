@@ -4,8 +4,6 @@ It ends as scripts do, with ``sys.exit(engine.exit_status)``, and may leave a no
 its jobs and of the largest gap between two turns of the loop.
 """
 
-# ruff: noqa: T201, ASYNC251 - printing and blocking the loop is what is tested
-
 from __future__ import annotations
 
 import argparse
@@ -154,7 +152,8 @@ EXTRAS: dict[str, Callable[[float], AbstractJob]] = {
 
 def break_drawing(after: int) -> None:
     """Have the drawing of frames fail from some frame on."""
-    compose = monitor.stage.compose
+    stage = vars(monitor.stage)
+    compose = stage["compose"]
     drawn = 0
 
     def failing(*args: Any, **options: Any) -> Any:
@@ -164,7 +163,7 @@ def break_drawing(after: int) -> None:
             raise RuntimeError("this frame cannot be drawn")
         return compose(*args, **options)
 
-    monitor.stage.compose = failing
+    stage["compose"] = failing
 
 
 def main() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -10,71 +9,13 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from monitor import keys
+from tests.monitor.playing import PLAY, ROOT, UP, Play, assert_given_back
 from tests.processes import is_alive, is_stopped, wait_until
 from tests.terminal import Terminal
-
-ROOT = Path(__file__).parent.parent.parent
-PLAY = [sys.executable, "-m", "tests.monitor.play"]
-UP = "play ─"
-"""What the screen shows once the run is on it."""
-
-
-class Play:
-    """A run of tests.monitor.play in a terminal, and its note."""
-
-    def __init__(self, terminal: Terminal, folder: Path) -> None:
-        self.terminal = terminal
-        self.note_path = folder / "note"
-
-    def start(self, *arguments: str, wait: str = UP, **options: Any) -> Terminal:
-        """Start it in the foreground, and wait until it is on the screen."""
-        command = [*PLAY, "--note", str(self.note_path), *arguments]
-        self.terminal.start(command, cwd=ROOT, **options)
-        self.terminal.wait_for(wait)
-        return self.terminal
-
-    def start_shell(self) -> Terminal:
-        """Start an interactive shell with job control instead, that has `$PLAY`."""
-        line = shlex.join([*PLAY, "--note", str(self.note_path)])
-        environment = {"PS1": "prompt> ", "PLAY": line, "HISTFILE": "/dev/null"}
-        self.terminal.start(
-            ["bash", "--norc", "--noprofile", "-i"], cwd=ROOT, env=environment, rows=40
-        )
-        self.terminal.wait_for("prompt>")
-        return self.terminal
-
-    def type(self, line: str) -> None:
-        """Type a line."""
-        self.terminal.send_keys(line, literal=True)
-        self.terminal.send_keys("Enter")
-
-    def note(self) -> dict[str, Any]:
-        """What the run noted at its end."""
-        wait_until(self.note_path.exists, 15, "the note of the run")
-        wait_until(self.note_path.read_text, 5, "the note to be written")
-        note: dict[str, Any] = json.loads(self.note_path.read_text())
-        return note
-
-    def ended(self, status: int) -> str:
-        """Check that it ended with a status and gave the terminal back; return all it left."""
-        assert self.terminal.exit_status() == status
-        assert_given_back(self.terminal)
-        return self.terminal.screen(history=True)
-
-
-def assert_given_back(terminal: Terminal) -> None:
-    """Check that the terminal is as it was."""
-    assert terminal.stty() == terminal.stty_before()
-    assert not terminal.alternate_on()
-    assert terminal.cursor_flag()
-    for flag in "mouse_any_flag", "insert_flag", "origin_flag", "keypad_flag":
-        assert not terminal.flag(flag)
-    assert terminal.flag("wrap_flag")
 
 
 @pytest.fixture
