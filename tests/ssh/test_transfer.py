@@ -168,6 +168,8 @@ def test_globs(place: tuple[Node, Path]) -> None:
     assert tree(there / "all") == all_of_it
     do(node, Pull(f"{there}/a*/x*/[!a]", "out/"))
     assert tree(Path("out")) == {"b": "2", "c": "3"}
+    do(node, Pull(f"{there}/all/x1/*", "shown/"))
+    assert tree(Path("shown")) == {"a": "1", "b": "2"}
     Path("[ab]").write_text("its real name")
     do(node, Push("[ab]", there / "literal"))
     assert (there / "literal").read_text() == "its real name"
