@@ -19,27 +19,30 @@ Size: TypeAlias = tuple[int, int]
 """Columns and rows."""
 
 PALETTE = (
-    ("border", "dark gray", "", ""),
+    ("border", "faint", "", "faint"),
     ("head", "bold", "", "bold"),
     ("title", "bold", "", "bold"),
-    ("dim", "dark gray", "", ""),
+    ("dim", "faint", "", "faint"),
     ("cursor", "standout", "", "standout"),
     ("bar", "dark green", "", ""),
-    ("empty", "dark gray", "", ""),
-    ("question", "black", "yellow", "standout"),
-    ("notice", "yellow", "", "bold"),
-    ("fail", "light red,bold", "", "bold"),
-    ("stop", "yellow", "", "bold"),
-    ("run", "light cyan", "", ""),
-    ("forever", "light blue", "", ""),
-    ("retry", "yellow", "", ""),
+    ("empty", "faint", "", "faint"),
+    ("question", "standout,bold", "", "standout,bold"),
+    ("notice", "brown,bold", "", "bold"),
+    ("fail", "dark red,bold", "", "bold"),
+    ("stop", "brown,bold", "", "bold"),
+    ("run", "dark cyan", "", ""),
+    ("forever", "dark cyan", "", ""),
+    ("retry", "brown", "", ""),
     ("queue", "", "", ""),
-    ("wait", "dark gray", "", ""),
-    ("cancel", "light magenta", "", ""),
+    ("wait", "faint", "", "faint"),
+    ("cancel", "dark magenta", "", ""),
     ("skip", "brown", "", ""),
     ("ok", "dark green", "", ""),
 )
-"""The attributes of :mod:`monitor.layout`: colour, background, and their look without colours."""
+"""The attributes of :mod:`monitor.layout`: colour, background, and their look without colours.
+
+Only colours that themes, dark and light, keep readable; grey is the text's own colour made faint.
+"""
 
 
 class Page(urwid.Widget):

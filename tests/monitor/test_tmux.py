@@ -82,7 +82,7 @@ def test_no_color_and_ascii(play: Play) -> None:
     assert screen.isascii()
     coloured = re.findall(r"\x1b\[([\d;]*)m", terminal.screen(escapes=True))
     numbers = {int(number) for found in coloured for number in found.split(";") if number}
-    assert numbers <= {0, 1, 7, 22, 27, 39, 49}, "bold and reverse, but no colour"
+    assert numbers <= {0, 1, 2, 7, 22, 27, 39, 49}, "bold, faint and reverse, but no colour"
     assert play.ended(0).isascii()
 
 
