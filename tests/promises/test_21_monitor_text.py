@@ -44,7 +44,7 @@ class Hosted(Job):
         return "job " + EVIL
 
 async def evil(fail):
-    for _ in range(15):
+    for _ in range(30):
         output(EVIL)
         output(bytes(range(256)), stream="stderr")
         report(EVIL, percent=40)
@@ -120,8 +120,8 @@ def test_screen(terminal: Terminal, tmp_path: Path, ascii_only: bool) -> None:
     terminal.start(command, cwd=ROOT, env={"ORCHESTRION_ASCII": "1"} if ascii_only else None)
     terminal.wait_for("END")
     for key in "Enter", "d", "w", "?", "?", "x", "n", "s", "s", "/", "E", "Enter", "S":
-        terminal.send_keys(key)
         size = record.stat().st_size
+        terminal.send_keys(key)
         wait_until(lambda size=size: record.stat().st_size > size, 5, f"what {key} shows")
     assert terminal.exit_status() == 0
     text = record.read_bytes().decode()
