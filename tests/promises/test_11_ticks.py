@@ -144,6 +144,22 @@ def test_jobs_added_while_running_have_their_story() -> None:
     assert set(story.states()) == {"1", "2", "3", "3.1"}
 
 
+def test_a_nested_engine_that_is_tried_again_has_its_story() -> None:
+    story, tries = Story(), 0
+
+    async def fail_twice() -> None:
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+            raise ValueError("not yet")
+
+    inner = Engine(Job(fail_twice), Job(asyncio.sleep, 100, forever=True), label="inner")
+    engine = Engine(Engine(inner, retry=2, label="outer"), message_queue=story)
+    assert engine.orchestrate()
+    assert tries == 3
+    story.check()
+
+
 def test_a_run_that_is_cut_short_has_its_story() -> None:
     graph = JobSpec("", jobs=(JobSpec("1"), JobSpec("2", jobs=(JobSpec("2.1"),))))
     for seconds in (0.0, 0.5, 2.0):
