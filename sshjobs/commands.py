@@ -20,7 +20,7 @@ import asyncssh
 from engine import BadOption
 from engine.text import safe_line, safe_repr
 
-from .errors import CommandFailed
+from .errors import CommandFailed, SshError
 from .node import AnyNode
 from .output import Capture, check_capture
 from .results import Completed
@@ -155,8 +155,13 @@ class ProcessCommand(Command):
 
     async def run_on(self, session: Session) -> Completed:
         """Run it; raises CommandFailed unless it ended in an allowed way, or `check` is False."""
-        launch = self.launch()
-        completed = await session.run(launch, shown(launch.words), self.capture)
+        try:
+            launch = self.launch()
+            completed = await session.run(launch, shown(launch.words), self.capture)
+        except SshError:
+            raise
+        except OSError as error:  # a script, the input or the captured output: files of ours
+            raise session.failure(error, self.phase, error.filename) from error
         if self.check and not self.allows(completed):
             said = completed.last_words()
             problem = f"{completed.command}: {completed.outcome()}{': ' * bool(said)}{said}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from engine import AbstractJob, BadOption, output, ready, report
@@ -15,6 +15,7 @@ from .commands import Command, Run
 from .errors import ConnectionLost, SshError, SshTimeout
 from .local import LocalSession
 from .node import AnyNode, LocalNode, SshNode
+from .output import Tell
 from .reaching import is_port_open
 from .results import Completed
 from .session import SshSession
@@ -104,25 +105,30 @@ class SshJob(AbstractJob):
         self._is_ready = False
         if self._session is None:
             self._session = _session(self.target, self._hear)
-        trying = None
-        if self._port is not None:
-            trying = asyncio.create_task(self._try_port(self._session, self._port))
+        if self._port is None:
+            return await self._carry_out_all(self._session)
         try:
-            for command in self.commands:
-                if len(self.commands) > 1:
-                    report(command.label or command.describe())
-                self._results.append(await self._carry_out(command, self._session))
-            return self._results[-1]
-        finally:
-            if trying is not None:
-                trying.cancel()
-                await asyncio.wait([trying])
+            async with asyncio.TaskGroup() as group:
+                trying = group.create_task(self._try_port(self._session, self._port))
+                try:
+                    return await self._carry_out_all(self._session)
+                finally:
+                    trying.cancel()
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
 
     async def coshutdown(self) -> None:
         """End what may still run, and let go of the connection."""
         session, self._session = self._session, None
         if session is not None:
             await session.close()
+
+    async def _carry_out_all(self, session: SshSession | LocalSession) -> Completed:
+        for command in self.commands:
+            if len(self.commands) > 1:
+                report(command.label or command.describe())
+            self._results.append(await self._carry_out(command, session))
+        return self._results[-1]
 
     async def _carry_out(self, command: Command, session: SshSession | LocalSession) -> Completed:
         is_last = command is self.commands[-1]
@@ -148,14 +154,15 @@ class SshJob(AbstractJob):
             problem = f"{safe_line(name, 120)}: not over after {command.timeout:g} s{more}"
             raise SshTimeout(problem, node=self.target, phase=command.phase) from error
 
-    def _hear(self, lines: bytes, stream: str) -> None:
+    def _hear(self, lines: bytes, stream: str, complete: bool) -> None:
         """Pass on what a command printed; it may be what tells that the job is ready."""
         if self._pattern is not None and not self._is_ready:
             text = lines.decode("utf-8", "replace")
             if any(self._pattern.search(line) for line in text.splitlines()):
                 self._is_ready = True
                 ready()
-        output(lines, stream)
+        if complete:
+            output(lines, stream)
 
     async def _try_port(self, session: SshSession | LocalSession, port: int) -> None:
         """Try the port until somebody listens there."""
@@ -166,7 +173,7 @@ class SshJob(AbstractJob):
         ready()
 
 
-def _session(node: AnyNode, tell: Callable[[bytes, str], None]) -> SshSession | LocalSession:
+def _session(node: AnyNode, tell: Tell) -> SshSession | LocalSession:
     return LocalSession(tell) if isinstance(node, LocalNode) else SshSession(node, tell)
 
 

@@ -21,7 +21,7 @@ LONGEST_LINE = 1 << 16
 """A line that is longer is told in pieces, so that output without line ends is told at all."""
 
 Capture = bool | str | PathLike[str] | None
-Tell = Callable[[bytes, str], None]
+Tell = Callable[[bytes, str, bool], None]
 
 
 def check_capture(capture: object) -> None:
@@ -68,7 +68,8 @@ class Lines:
 
     Args:
         stream: ``"stdout"`` or ``"stderr"``.
-        tell: called with one or several lines, joined by line ends, and the stream.
+        tell: called with lines, joined by line ends, the stream, and True; or, with False, with the
+            beginning of a line that may go on: a prompt, for instance, ends nowhere.
     """
 
     def __init__(self, stream: str, tell: Tell) -> None:
@@ -83,18 +84,20 @@ class Lines:
         end = data.rfind(b"\n")
         if end < 0:
             self._rest += data
-            if len(self._rest) > LONGEST_LINE:
-                self.flush()
-            return
-        block = self._rest + data[:end] if self._rest else data[:end]
-        self._rest = data[end + 1 :]
-        self._context.run(self._tell, block, self._stream)
+        else:
+            block = self._rest + data[:end] if self._rest else data[:end]
+            self._rest = data[end + 1 :]
+            self._context.run(self._tell, block, self._stream, True)
+        if len(self._rest) > LONGEST_LINE:
+            self.flush()
+        elif self._rest:
+            self._context.run(self._tell, self._rest, self._stream, False)
 
     def flush(self) -> None:
         """Tell what is left, a line without an end."""
         if self._rest:
             block, self._rest = self._rest, b""
-            self._context.run(self._tell, block, self._stream)
+            self._context.run(self._tell, block, self._stream, True)
 
 
 class Output:
@@ -113,18 +116,17 @@ class Output:
         limit = None if capture is True else 0 if capture is False else KEPT
         self._kept = {"stdout": Kept(limit), "stderr": Kept(limit)}
         self._lines = {stream: Lines(stream, tell) for stream in self._kept}
-        self._file: IO[bytes] | None = None
         self.received = 0
-        if capture is not None and not isinstance(capture, bool):
-            self._file = Path(capture).open("wb")
+        file = None if capture is None or isinstance(capture, bool) else Path(capture)
+        self._file: IO[bytes] | None = None if file is None else file.open("wb")
 
     def feed(self, stream: str, data: bytes) -> None:
         """Take what came; OSError if it cannot be written to the file."""
         self.received += len(data)
-        if self._file is not None and stream == "stdout":
-            self._file.write(data)
         self._kept[stream].feed(data)
         self._lines[stream].feed(data)
+        if self._file is not None and stream == "stdout":
+            self._file.write(data)
 
     def close(self) -> None:
         """No more will come; OSError if it cannot be written to the file."""

@@ -31,6 +31,7 @@ class Process(ABC):
         exit_status: 0 to 255, or None.
         exit_signal: the name of the signal that ended it, without ``SIG``, or None.
         problem: why nothing is known of it, if so.
+        unwritten: why its output could not be written to the file it was for, if so.
     """
 
     def __init__(self, way: Way, output: Output) -> None:
@@ -40,6 +41,7 @@ class Process(ABC):
         self.exit_status: int | None = None
         self.exit_signal: str | None = None
         self.problem: BaseException | None = None
+        self.unwritten: OSError | None = None
         self._output = output
         self._mark = None if way.mark is None else way.mark.encode()
         self._before_mark = b""
@@ -94,11 +96,13 @@ class Process(ABC):
         return self.is_known or self.is_hung_up
 
     def completed(self, argv: str | tuple[str, ...], launch: Launch, duration: float) -> Completed:
-        """Return the result."""
+        """Return the result; OSError if its output could not be written where it was to go."""
         if self._before_mark:
             self._deliver("stdout", self._before_mark)
             self._before_mark = b""
         self._output.close()
+        if self.unwritten is not None:
+            raise self.unwritten
         stdout, cut_stdout = self._output.value("stdout")
         stderr, cut_stderr = self._output.value("stderr")
         return Completed(
@@ -122,9 +126,9 @@ class Process(ABC):
     def _deliver(self, stream: str, data: bytes) -> None:
         try:
             self._output.feed(stream, data)
-        except OSError as error:  # the file that it goes to; this is the middle of the transport
-            if self.problem is None:
-                self.problem = error
+        except OSError as error:  # to be raised later: this is the middle of the transport
+            if self.unwritten is None:
+                self.unwritten = error
                 self.cut()
 
     def _without_mark(self, mark: bytes, data: bytes) -> bytes:

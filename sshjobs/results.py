@@ -47,7 +47,7 @@ class Completed:
     def command(self) -> str:
         """The command as one readable, safe line."""
         words = [self.argv] if isinstance(self.argv, str) else self.argv
-        return safe_line(" ".join(words), 120)
+        return safe_line(" ".join(words), 120).strip()
 
     def outcome(self) -> str:
         """Return how it ended, in words: ``exit status 3`` or ``signal TERM``."""

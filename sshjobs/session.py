@@ -151,7 +151,7 @@ class SshSession:
 
     Args:
         node: the node.
-        tell: called with lines of output, and their stream.
+        tell: called with lines of output; see :class:`sshjobs.output.Lines`.
     """
 
     def __init__(self, node: SshNode, tell: Tell) -> None:
@@ -182,6 +182,7 @@ class SshSession:
 
         Raises:
             SshError: it could not be started, or nobody knows how it ended.
+            OSError: its output could not be written to the file given by `capture`.
         """
         folder = await self._staged(launch) if launch.needs_staging else None
         link = self.lease().link
@@ -240,9 +241,6 @@ class SshSession:
     def _unknown(self, process: RemoteProcess, completed: Completed) -> SshError:
         """Return the error for a command of which nobody knows how it ended."""
         problem = process.problem
-        if isinstance(problem, OSError) and not isinstance(problem, TimeoutError):
-            text = f"cannot write its output: {problem.strerror or problem}"
-            return TransferFailed(text, node=self.node, phase="command", completed=completed)
         if not process.sent:
             text = f"no session for {completed.command}: {_reason(problem)}"
             return SshError(text, node=self.node, phase="command")
@@ -287,8 +285,8 @@ def teller(tell: Tell, launch: Launch) -> Tell:
     if not hidden:
         return tell
 
-    def tell_masked(lines: bytes, stream: str) -> None:
-        tell(mask(lines.decode("utf-8", "replace"), hidden).encode(), stream)
+    def tell_masked(lines: bytes, stream: str, complete: bool) -> None:
+        tell(mask(lines.decode("utf-8", "replace"), hidden).encode(), stream, complete)
 
     return tell_masked
 

@@ -73,5 +73,5 @@ class WaitUp(AbstractJob):
             await session.close()
 
 
-def _ignore(lines: bytes, stream: str) -> None:
+def _ignore(lines: bytes, stream: str, complete: bool) -> None:
     """What it prints is of no interest."""

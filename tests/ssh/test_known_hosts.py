@@ -128,7 +128,14 @@ def test_a_file_that_cannot_be_read_is_told(server: Sshd, tmp_path: Path) -> Non
 
 
 def test_lines_that_are_none_are_passed_over(file: Path) -> None:
-    strange = ["fit01", "fit01 ssh-ed25519", "|1|salt", "|1|?|? ssh-rsa x", "@what fit01 x y", "# y"]
+    strange = [
+        "fit01",
+        "fit01 ssh-ed25519",
+        "|1|salt",
+        "|1|?|? ssh-rsa x",
+        "@what fit01 x y",
+        "# y",
+    ]
     file.write_text("\n".join([*strange, line("fit01")]))
     assert look_up((str(file),), "fit01", 22).keys == (KEY.convert_to_public(),)
 

@@ -1,0 +1,387 @@
+"""Commands, over ssh to a stock server and on this machine: what goes over and what comes back."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine import BadOption, Engine, Job
+from sshjobs import (
+    Command,
+    CommandFailed,
+    Completed,
+    LocalNode,
+    Run,
+    RunScript,
+    RunString,
+    Secret,
+    SshError,
+    SshJob,
+    SshNode,
+    SshTimeout,
+)
+from tests.processes import wait_until
+from tests.ssh.conftest import node_of
+from tests.sshd import Sshd
+
+Node = SshNode | LocalNode
+
+
+@pytest.fixture(params=["ssh", "local"])
+def node(request: pytest.FixtureRequest, server: Sshd) -> Node:
+    return node_of(server) if request.param == "ssh" else LocalNode()
+
+
+def run_on(node: Node, *commands: Command, **options: Any) -> Completed:
+    job = SshJob(node, list(commands), **options)
+    assert Engine(job).orchestrate(), job.raised_exception()
+    result = job.result()
+    assert isinstance(result, Completed)
+    return result
+
+
+def failure_of(node: Node, *commands: Command) -> SshError:
+    job = SshJob(node, list(commands), critical=False)
+    Engine(job).orchestrate()
+    error = job.raised_exception()
+    assert isinstance(error, SshError)
+    return error
+
+
+def test_a_shell_line(node: Node) -> None:
+    done = run_on(node, Run("echo out; echo err >&2; printf '%s' \"$HOME\" | wc -c"))
+    assert done.stdout.startswith("out\n")
+    assert (done.stderr, done.exit_status, done.exit_signal) == ("err\n", 0, None)
+    assert done.argv == "echo out; echo err >&2; printf '%s' \"$HOME\" | wc -c"
+    assert 0 < done.duration < 10
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["first", "later"])
+def test_an_argument_vector_is_data(node: Node, first: bool) -> None:
+    words = ["a b", "", "$(id)", "`id`", "'", '"', "\\n", "-n", "*", "~", "a\nb", "é", "\x7f", "!!"]
+    before = [] if first else [Run("true")]
+    done = run_on(node, *before, Run(["printf", "<%s>", *words]))
+    assert done.stdout == "".join(f"<{word}>" for word in words)
+    assert done.argv == ("printf", "<%s>", *words)
+
+
+def test_bytes_that_are_no_text_go_over_as_they_are(node: Node) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    done = run_on(node, Run("true"), Run(["printf", "%s", name]))
+    assert done.stdout_bytes == b"caf\xe9"
+    assert done.stdout == "caf�"
+
+
+def test_values_of_other_kinds_become_text(node: Node) -> None:
+    done = run_on(node, Run(["echo", 1, 2.5, Path("/a/b")], env={"N": 3}))
+    assert done.stdout == "1 2.5 /a/b\n"
+
+
+@pytest.mark.parametrize("repeat", [1, 2], ids=["first", "later"])
+def test_exits(node: Node, repeat: int) -> None:
+    def ends(command: str | list[str]) -> Completed:
+        before = [Run("true")] * (repeat - 1)
+        return run_on(node, *before, Run(command, check=False))
+
+    assert ends("exit 3").exit_status == 3
+    killed = ends("kill -TERM $$")
+    assert (killed.exit_status, killed.exit_signal) == (None, "TERM")
+    killed = ends(["sh", "-c", "kill -KILL $$"])
+    assert killed.exit_signal == "KILL"
+    assert ends(["/nowhere/program"]).exit_status == 127
+
+
+def test_a_failure_tells_what_and_where(node: Node) -> None:
+    error = failure_of(node, Run("echo one; echo two >&2; echo three >&2; exit 4"), Run("echo no"))
+    assert isinstance(error, CommandFailed)
+    assert error.node == node
+    assert error.phase == "command"
+    assert error.completed is not None
+    assert error.completed.exit_status == 4
+    assert str(node) in str(error)
+    assert "exit status 4: two | three" in str(error)
+
+
+def test_the_first_failure_ends_the_job(node: Node) -> None:
+    job = SshJob(node, [Run("echo 1"), Run("exit 1", check=False), Run("false"), Run("echo 3")])
+    assert not Engine(job).orchestrate()
+    assert [done.exit_status for done in job.results] == [0, 1]
+
+
+def test_allowed_exits(node: Node) -> None:
+    assert run_on(node, Run("exit 4", allowed_exits=[4, "TERM"])).exit_status == 4
+    assert run_on(node, Run("kill $$", allowed_exits=[4, "SIGTERM"])).exit_signal == "TERM"
+    # How a shell tells the signal of its last command.
+    assert run_on(node, Run("sh -c 'kill $$'", allowed_exits=["TERM"])).exit_status == 143
+    assert isinstance(failure_of(node, Run("exit 5", allowed_exits=[4])), CommandFailed)
+
+
+def test_input(node: Node, tmp_path: Path) -> None:
+    data = bytes(range(256)) * 500
+    (tmp_path / "file").write_bytes(data)
+    for given in (data, tmp_path / "file", lambda: data):
+        assert run_on(node, Run(["cat"], input=given)).stdout_bytes == data
+    assert run_on(node, Run("read x; echo $x; cat", input="é\nrest")).stdout == "é\nrest"
+    assert run_on(node, Run("cat; echo end", input="")).stdout == "end\n"
+
+
+def test_without_input_there_is_an_end_of_file(node: Node) -> None:
+    assert run_on(node, Run("cat; echo end", timeout=10)).stdout == "end\n"
+
+
+def test_environment(node: Node) -> None:
+    env: dict[str, str | Secret] = {
+        "A": "two words",
+        "B": "$HOME `id` 'x' \"y\"\n",
+        "C": "",
+        "D": Secret("s"),
+    }
+    done = run_on(node, Run(["sh", "-c", 'printf "<%s>" "$A" "$B" "$C" "$D"'], env=env))
+    assert done.stdout == f"<two words><{strange}><><s>"
+
+
+def test_folder(node: Node, tmp_path: Path) -> None:
+    folder = tmp_path / "a 'b"
+    folder.mkdir()
+    node_can = isinstance(node, LocalNode)
+    where = folder if node_can else "/usr/bin"
+    assert run_on(node, Run("true"), Run("pwd", cwd=where)).stdout == f"{where}\n"
+    assert run_on(node, Run(["pwd"], cwd=where, env={"A": "1"})).stdout == f"{where}\n"
+    assert "/nowhere" in str(failure_of(node, Run("pwd", cwd="/nowhere")))
+
+
+def test_values_may_be_functions_called_when_the_command_starts(node: Node) -> None:
+    async def find() -> str:
+        return "found"
+
+    found = Job(find)
+    job = SshJob(
+        node,
+        [
+            Run(lambda: f"echo {found.result()}"),
+            Run(["echo", found.result, lambda: 3], env={"A": found.result}),
+            Run(lambda: ["echo", "a  b"]),
+        ],
+        required=found,
+    )
+    assert Engine(found, job).orchestrate()
+    assert [done.stdout for done in job.results] == ["found\n", "found 3\n", "a  b\n"]
+
+
+def test_what_a_job_gets_by_a_function_is_checked_too(node: Node) -> None:
+    job = SshJob(node, Run(lambda: "a\0b"), critical=False)
+    Engine(job).orchestrate()
+    assert isinstance(job.raised_exception(), BadOption)
+
+
+def test_a_command_has_a_bound(node: Node) -> None:
+    error = failure_of(node, Run("echo on; sleep 60", timeout=0.2))
+    assert isinstance(error, SshTimeout)
+    assert isinstance(error, TimeoutError)
+    assert error.phase == "command"
+    assert "0.2 s" in str(error)
+
+
+def test_a_child_that_is_left_behind_does_not_keep_the_job(node: Node) -> None:
+    done = run_on(node, Run("sleep 5 & echo $!", timeout=4))
+    pid = int(done.stdout)
+    assert done.exit_status == 0
+    # It was left on purpose, and lives.
+    run_on(node, Run(f"kill {pid}"))
+
+
+def test_wait_in_a_line_waits_for_its_own_children(node: Node) -> None:
+    line = "sleep 0.1 & sleep 0.1 & wait; echo over"
+    assert run_on(node, Run("true"), Run(line, timeout=10)).stdout == "over\n"
+
+
+@pytest.mark.parametrize("capture", [None, True, False])
+def test_capture(node: Node, capture: bool | None) -> None:
+    line = "head -c 3000000 /dev/zero; echo end; echo err >&2"
+    done = run_on(node, Run(line, capture=capture))
+    size = {None: 1 << 20, True: 3000004, False: 0}[capture]
+    assert len(done.stdout_bytes) == size
+    assert done.stderr == ("" if capture is False else "err\n")
+    assert done.truncated is (capture is not True)
+    assert done.stdout.endswith("end\n") is (capture is not False)
+
+
+def test_capture_in_a_file(node: Node, tmp_path: Path) -> None:
+    done = run_on(node, Run("seq 300000; echo err >&2", capture=tmp_path / "out"))
+    assert (tmp_path / "out").read_text().splitlines() == [str(n) for n in range(1, 300001)]
+    assert done.stdout.endswith("300000\n")
+    assert done.stderr == "err\n"
+
+
+def test_a_file_that_cannot_be_written_is_an_error(node: Node, tmp_path: Path) -> None:
+    assert "nowhere" in str(failure_of(node, Run("echo", capture=tmp_path / "nowhere/out")))
+    error = failure_of(node, Run("head -c 1000000 /dev/zero; sleep 60", capture="/dev/full"))
+    assert "No space left" in str(error)
+
+
+def test_a_bad_byte_hurts_nobody(node: Node) -> None:
+    jobs = [SshJob(node, "sleep 0.2; echo fine") for _ in range(3)]
+    bad = SshJob(node, r"printf 'a\377\nb\303'")
+    assert Engine(bad, *jobs).orchestrate()
+    assert bad.result().stdout == "a�\nb�"
+    assert bad.result().stdout_bytes == b"a\xff\nb\xc3"
+    assert {job.result().stdout for job in jobs} == {"fine\n"}
+
+
+@pytest.fixture
+def private_folders(node: Node) -> Iterator[None]:
+    """No private folder is left."""
+    folders = Path("/tmp")
+
+    def there() -> set[Path]:
+        return {p for p in folders.glob("tmp.*") if p.is_dir() and (p / "script").exists()}
+
+    before = there()
+    yield
+    # Whoever ends a command from outside removes its folder, a moment after we know that it ended.
+    wait_until(lambda: there() <= before, 5, "private folders to be removed")
+
+
+@pytest.mark.usefixtures("private_folders")
+def test_a_script_given_as_text(node: Node) -> None:
+    text = '#!/bin/sh\necho "$1" "$2"; stat -c %a "$0" "${0%/*}"; cat; exit 3\n'
+    done = run_on(node, RunString(text, "a b", "$c", input="in", allowed_exits=[3]))
+    assert done.stdout == "a b $c\n700\n700\nin"
+    assert done.argv == ("script", "a b", "$c")
+
+
+@pytest.mark.usefixtures("private_folders")
+def test_a_local_script_with_what_it_includes(node: Node, tmp_path: Path) -> None:
+    (tmp_path / "lib.sh").write_text("greet() { echo hello $1; }\n")
+    (tmp_path / "data [1].bin").write_bytes(bytes(range(256)))
+    script = tmp_path / "my script"
+    script.write_text('. "$(dirname "$0")/lib.sh"; greet "$1"; wc -c <"${0%/*}/data [1].bin"\n')
+    includes = [tmp_path / "lib.sh", tmp_path / "data [1].bin"]
+    done = run_on(node, RunScript(script, "you", includes=includes))
+    assert done.stdout.split() == ["hello", "you", "256"]
+    assert done.argv == ("my script", "you")
+
+
+@pytest.mark.usefixtures("private_folders")
+def test_a_script_that_fails_leaves_nothing(node: Node) -> None:
+    assert isinstance(failure_of(node, RunString("exit 1")), CommandFailed)
+    assert isinstance(failure_of(node, RunString("sleep 60", timeout=0.3)), SshTimeout)
+
+
+def test_a_script_that_is_missing_is_told(node: Node) -> None:
+    error = failure_of(node, RunScript("/nowhere/script"))
+    assert error.path == "/nowhere/script"
+    assert "No such file" in str(error)
+
+
+def test_a_large_script(node: Node) -> None:
+    text = "".join(f": {number:0100d}\n" for number in range(20_000)) + "echo end\n"
+    assert run_on(node, RunString(text)).stdout == "end\n"
+
+
+SUDO = """#!/bin/sh
+case $1 in
+  -n) test "$SUDO_NEEDS_NONE" || { echo "sudo: a password is required" >&2; exit 1; };;
+  -A) test "$($SUDO_ASKPASS)" = "pass 'word" || { echo "sudo: incorrect password" >&2; exit 1; };;
+esac
+shift 2
+SUDO_USER=yes exec "$@"
+"""
+
+
+@pytest.fixture
+def sudo(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sshd]:
+    """A server with a sudo that asks for a password, and makes nobody root."""
+    folder = Path(tempfile.mkdtemp(prefix="sudo-"))
+    folder.chmod(0o755)
+    program = folder / "sudo"
+    program.write_text(SUDO)
+    program.chmod(0o755)
+    path = f"{folder}:{os.environ['PATH']}"
+    monkeypatch.setenv("PATH", path)
+    try:
+        with Sshd(plain=True, SetEnv=f"PATH={folder}:/usr/bin:/bin") as server:
+            yield server
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("kind", ["ssh", "local"])
+def test_sudo(sudo: Sshd, kind: str) -> None:
+    node: Node = LocalNode() if kind == "local" else node_of(sudo)
+    password = Secret("pass 'word")
+    done = run_on(
+        node,
+        Run("cat; echo $SUDO_USER $A; pwd", sudo=password, env={"A": "b"}, cwd="/", input="x "),
+    )
+    assert done.stdout == "x yes b\n/\n"
+    assert run_on(node, RunString("echo $1", "a b", sudo=password)).stdout == "a b\n"
+    assert "incorrect password" in str(failure_of(node, Run("echo", sudo=Secret("no"))))
+    assert "password is required" in str(failure_of(node, Run("echo", sudo=True)))
+    killed = run_on(node, Run("kill -TERM $$", sudo=password, check=False))
+    assert killed.exit_signal == "TERM"
+
+
+def test_a_terminal(server: Sshd) -> None:
+    node = node_of(server)
+    done = run_on(node, Run("test -t 0 && test -t 1 && test -t 2; stty size", pty=True))
+    assert done.stdout == "24 80\r\n"
+    assert run_on(node, Run(["tty"], pty=True)).stdout.startswith("/dev/")
+    done = run_on(node, Run('read x; echo "<$x>"', pty=True, input="typed\n"))
+    assert done.stdout.endswith("<typed>\r\n")
+    assert run_on(node, Run("exit 3", pty=True, allowed_exits=[3])).exit_status == 3
+
+
+@pytest.mark.usefixtures("private_folders")
+@pytest.mark.parametrize("node", ["ssh"], indirect=True)
+def test_what_is_secret_is_not_typed(node: Node) -> None:
+    done = run_on(node, Run('tty; echo "$A"', pty=True, env={"A": Secret("two words")}))
+    assert re.fullmatch(r"/dev/\S+\r\ntwo words\r\n", done.stdout)
+    assert run_on(node, RunString("tty; echo $1", "x", pty=True)).stdout.endswith("x\r\n")
+
+
+@pytest.mark.parametrize(
+    ("make", "advice"),
+    [
+        (lambda: Run(""), "empty"),
+        (lambda: Run([]), "empty argument vector"),
+        (lambda: Run(3), "argument vector"),  # type: ignore[arg-type]
+        (lambda: Run("a\0b"), "NUL"),
+        (lambda: Run(["a", "b\0"]), "NUL"),
+        (lambda: Run(["a", None]), "not a string"),  # type: ignore[list-item]
+        (lambda: Run(["a", "\ud800"]), "half a character"),
+        (lambda: Run(["-x"]), "./-name"),
+        (lambda: Run("a", env={"A-B": "x"}), "no name for a variable"),
+        (lambda: Run("a", env={"A": "x\0"}), "NUL"),
+        (lambda: Run("a", env=["A"]), "mapping"),  # type: ignore[arg-type]
+        (lambda: Run("a", allowed_exits=[256]), "neither a status nor a signal"),
+        (lambda: Run("a", allowed_exits=["NOSUCH"]), "neither a status nor a signal"),
+        (lambda: Run("a", timeout=-1), "seconds"),
+        (lambda: Run("a", timeout=float("nan")), "seconds"),
+        (lambda: Run("a", capture=3), "path of a file"),  # type: ignore[arg-type]
+    ],
+)
+def test_nonsense_is_refused_where_it_is_written(make: Any, advice: str) -> None:
+    with pytest.raises(BadOption, match=advice):
+        make()
+
+
+def test_an_option_that_is_none_is_a_type_error() -> None:
+    with pytest.raises(TypeError, match="timout"):
+        Run("a", timout=3)  # type: ignore[call-arg]
+
+
+def test_results_show_themselves_in_one_safe_line() -> None:
+    secret = Secret("canary")
+    done = Completed(
+        ("a", "\x1b[31m"), 0, None, b"canary \x1b]0;x\x07\nrest", b"err", 1.0, True, (secret,)
+    )
+    assert repr(done) == "<a: exit status 0, stdout='*** \\x1b]0;x\\x07\\nrest', truncated>"
+    assert done.stdout.startswith("canary")
