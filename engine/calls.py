@@ -5,13 +5,26 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextvars
+import functools
+import inspect
 import threading
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import BadOption, NotACoroutine, name_of
-from .job import AbstractJob, callable_name, is_async_callable, require_arguments, with_results
+from .job import (
+    AbstractJob,
+    callable_name,
+    drop_coroutine,
+    is_async_callable,
+    parts_of,
+    require_arguments,
+    with_results,
+)
 from .text import safe_repr
+
+if TYPE_CHECKING:
+    from .engine import Engine
 
 
 class CallJob(AbstractJob):
@@ -41,13 +54,14 @@ class CallJob(AbstractJob):
     3
     """
 
-    __slots__ = ("_args", "_func", "_on", "_takes_results")
+    __slots__ = ("_args", "_func", "_keywords", "_on", "_takes_results_of")
 
     def __init__(
         self,
         func: Callable[..., Any],
         *args: Any,
         on: concurrent.futures.Executor | Callable[..., Awaitable[Any]] | None = None,
+        engine: Engine | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -57,6 +71,7 @@ class CallJob(AbstractJob):
                 f"{name} is a coroutine function: write Job({name}, ...), not CallJob", func
             )
         if not callable(func):
+            drop_coroutine(func)  # type: ignore[unreachable]
             raise NotACoroutine(
                 f"CallJob needs a function and its arguments, as CallJob(len, text), not "
                 f"{safe_repr(func, 80)}",
@@ -69,20 +84,36 @@ class CallJob(AbstractJob):
                 "on",
                 on,
             )
-        self._func = func
-        self._args = args
+        self._func, self._args, self._keywords = parts_of(func, args)
         self._on = on
-        self._takes_results = bool(args) and require_arguments(self, args)
+        self._takes_results_of = require_arguments(self, self._args, self._keywords)
+        if engine is not None:
+            engine.add(self)
+
+    @property
+    def takes_results_of(self) -> tuple[AbstractJob, ...]:
+        """The jobs among its arguments, whose results it takes."""
+        return self._takes_results_of
 
     async def corun(self) -> Any:
         """Run the function where `on` says and return what it returns."""
-        args = tuple(with_results(self._args)) if self._takes_results else self._args
+        args, keywords = with_results(self._args), with_results(self._keywords or {})
+        call = functools.partial(self._func, *args, **keywords) if keywords else self._func
+        args = () if keywords else args
         on = self._on
         if on is None:
-            return await _in_thread(name_of(self), self._func, args)
-        if isinstance(on, concurrent.futures.Executor):
-            return await _in_executor(on, self._func, args)
-        return await on(self._func, *args)
+            result = await _in_thread(name_of(self), call, args)
+        elif isinstance(on, concurrent.futures.Executor):
+            result = await _in_executor(on, call, args)
+        else:
+            result = await on(call, *args)
+        if inspect.iscoroutine(result):
+            name = callable_name(self._func)
+            drop_coroutine(result)
+            raise NotACoroutine(
+                f"{name} returned a coroutine, which nobody would run: write Job(...)", result
+            )
+        return result
 
     def details(self) -> str | None:
         """Return the name of the function."""
@@ -106,10 +137,7 @@ async def _in_thread(name: str, func: Callable[..., Any], args: tuple[Any, ...])
         result: Any = None
         error: BaseException | None = None
         try:
-            result = context.run(func, *args)
-        except StopIteration as stop:  # a future takes any exception but this one
-            error = RuntimeError(f"{callable_name(func)} raised StopIteration")
-            error.__cause__ = stop
+            result = context.run(_call, func, *args)
         except BaseException as raised:
             error = raised
         try:
@@ -120,12 +148,7 @@ async def _in_thread(name: str, func: Callable[..., Any], args: tuple[Any, ...])
             del error  # its traceback leads here: no cycle
 
     threading.Thread(target=work, name=name, daemon=True).start()
-    try:
-        return await future
-    except asyncio.CancelledError:
-        if future.cancelled():
-            raise asyncio.CancelledError("its thread may still run") from None
-        raise
+    return await _until_done(future, "its thread may still run")
 
 
 async def _in_executor(
@@ -135,5 +158,25 @@ async def _in_executor(
     if isinstance(executor, concurrent.futures.ThreadPoolExecutor):
         # Only threads of this process can have the context; elsewhere it could not even be sent.
         context = contextvars.copy_context()
-        return await loop.run_in_executor(executor, context.run, func, *args)
-    return await loop.run_in_executor(executor, func, *args)
+        future = loop.run_in_executor(executor, context.run, _call, func, *args)
+    else:
+        future = loop.run_in_executor(executor, _call, func, *args)
+    return await _until_done(future, "what it runs may still run")
+
+
+def _call(func: Callable[..., Any], *args: Any) -> Any:
+    """Call a function; a future takes any exception but StopIteration."""
+    try:
+        return func(*args)
+    except StopIteration as stop:
+        raise RuntimeError(f"{callable_name(func)} raised StopIteration") from stop
+
+
+async def _until_done(future: asyncio.Future[Any], remains: str) -> Any:
+    """Wait for `future`; once cancelled, say what remains."""
+    try:
+        return await future
+    except asyncio.CancelledError:
+        if future.cancelled():
+            raise asyncio.CancelledError(remains) from None
+        raise

@@ -11,11 +11,11 @@ import re
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from .text import safe_line
+from .text import safe_line, safe_repr
 
 if TYPE_CHECKING:
+    from .conductor import Conductor
     from .plan import Node
-    from .run import Conductor
 
 current: ContextVar[Node | None] = ContextVar("job", default=None)
 """The node of the job that runs in this context."""
@@ -45,6 +45,9 @@ def report(
         done: how much is done, out of `total`; the percentage follows from the two.
         total: how much there is to do.
 
+    Raises:
+        TypeError: one of the three is not a number.
+
     >>> from engine import Engine, Job, report
     >>> async def write(count):
     ...     for number in range(count):
@@ -53,14 +56,30 @@ def report(
     True
     """
     node, performer = _performer()
-    if node is None or performer is None or not performer.run.tells:
+    if node is None or performer is None:
         return
+    # Looked at whether anybody reads or not: who reads must not change what a job does.
+    percent, done, total = (
+        _number(name, value)
+        for name, value in (("percent", percent), ("done", done), ("total", total))
+    )
     if percent is None and done is not None and total:
         percent = 100 * done / total
     if percent is not None:
-        percent = None if math.isnan(percent) else min(max(float(percent), 0.0), 100.0)
-    text = None if message is None else safe_line(message)
-    performer.progress(node, percent, done, total, text)
+        percent = min(max(percent, 0.0), 100.0)
+    if performer.run.tells:
+        text = None if message is None else safe_line(message)
+        performer.progress(node, percent, done, total, text)
+
+
+def _number(name: str, value: Any) -> float | None:
+    """Return a number as JSON knows it: what is infinite or not a number is left out."""
+    if value is None:
+        return None
+    if isinstance(value, str | bytes) or not hasattr(value, "__float__"):
+        raise TypeError(f"report({name}=...) takes a number, not {safe_repr(value, 80)}")
+    number = value if type(value) is int else float(value)
+    return number if math.isfinite(number) else None
 
 
 def output(text: str | bytes, stream: str = "stdout") -> None:
@@ -77,7 +96,7 @@ def output(text: str | bytes, stream: str = "stdout") -> None:
     lines = _LINES.split(whole)
     if len(lines) > 1 and not lines[-1]:
         lines.pop()
-    performer.output(node, stream, [safe_line(line) for line in lines])
+    performer.output(node, safe_line(stream, 20), [safe_line(line) for line in lines])
 
 
 def ready() -> None:

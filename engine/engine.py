@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from . import graph as graphs
 from . import loop as loops
+from .conductor import Conductor
 from .current import current
 from .errors import (
     AlreadyInEngine,
@@ -28,6 +29,7 @@ from .errors import (
     ForeignRequirement,
     GraphError,
     JobStarted,
+    NotAJob,
     OnlyForever,
     SelfRequirement,
     UsedCoroutine,
@@ -36,16 +38,18 @@ from .errors import (
 from .graph import needs_of
 from .job import AbstractJob, Job, check_count, check_timeout, last_jobs
 from .plan import Node, Plan
-from .run import Conductor, Run, rows_of
+from .rows import safe_label
+from .run import Run
 from .sequence import Sequence, flat_jobs
 from .shutdown import has_shutdown, shut_down, tell_of
 from .text import safe_repr
-from .ticks import JobState, State, StopReason, Tick
+from .ticks import State, StopReason, Tick
 from .verdict import Verdict, judge, nodes_at_every_depth
 from .watching import readers_of
 
 if TYPE_CHECKING:
     from os import PathLike
+    from pathlib import Path
 
     from .job import Jobs
 
@@ -93,6 +97,7 @@ class Engine(AbstractJob):
         cancel_grace: float = 5,
         keep_going: bool = False,
         message_queue: Any = None,
+        engine: Engine | None = None,
         **options: Any,
     ) -> None:
         super().__init__(timeout=timeout, **options)
@@ -114,13 +119,19 @@ class Engine(AbstractJob):
         self.keep_going = keep_going
         self.message_queue = message_queue
         self.weak = weakref.ref(self)
+        self.plan: Plan | None = None
+        """The plan of the run that it is part of, from the beginning of that run to its end."""
+        self.followers: dict[AbstractJob, JobList] | None = None
+        """For each job those that wait for it, as long as the graph does not change."""
+        self._first_number = 1
         self._jobs: dict[AbstractJob, None] = {}
         self.conductor: Conductor | None = None
-        """Who performs its plan; None if it is not running."""
+        """Who performs its plan; None before it has begun, and after its end."""
         self._verdict: Verdict | None = None
         self._shutdown_failures: dict[AbstractJob, BaseException] = {}
-        for job in flat_jobs(jobs, type(self).__name__):
-            self.add(job)
+        self.update(jobs)
+        if engine is not None:
+            engine.add(self)
 
     # -- the set -----------------------------------------------------------------------------
 
@@ -130,21 +141,40 @@ class Engine(AbstractJob):
         return tuple(self._jobs)
 
     def add(self, job: AbstractJob | Sequence) -> AbstractJob | Sequence:
-        """Add `job`, at any time, and return it; in a run going on it is scheduled at once.
+        """Add `job`, at any time, and return it.
+
+        In a run going on it is scheduled in the next turn of the loop, so that there is time to say
+        what it waits for: ``engine.add(job).requires(other)``.
 
         Raises:
             NotAJob: it is not a job.
             AlreadyInEngine: it is in another engine, or is an engine that contains this one.
             GraphError: while running: what it waits for is not in this engine, or is a cycle.
+            AlreadyRunning: the run is about to end, too late for another job.
         """
-        for each in flat_jobs([job], f"{type(self).__name__}.add"):
-            self._adopt(each)
+        self.update([job])
         return job
 
-    def _adopt(self, job: AbstractJob) -> None:
+    def update(self, jobs: Iterable[AbstractJob | Sequence]) -> None:
+        """Add all of `jobs`, or, if one of them is refused, none; see `add` for what is raised."""
+        newcomers: JobList = []
+        for job in flat_jobs(jobs, type(self).__name__):
+            _check_identity(job)
+            if job.engine is not self:
+                self._check_newcomer(job)
+                newcomers.append(job)
+        newcomers = list(dict.fromkeys(newcomers))
+        if self.plan is not None:
+            self._check_late(newcomers)
+        for job in newcomers:
+            self._jobs[job] = None
+            job.joins(self)
+            self.followers = None
+        if self.plan is not None:
+            self._add_to_run(newcomers, self.plan)
+
+    def _check_newcomer(self, job: AbstractJob) -> None:
         holder = job.engine
-        if holder is self:
-            return
         if holder is not None:
             raise AlreadyInEngine(
                 f"job {name_of(job)} is in engine {name_of(holder)} already; "
@@ -159,40 +189,33 @@ class Engine(AbstractJob):
                     [job, self],
                 )
             outer = outer.engine
-        conductor = self.at_work()
-        if conductor is not None:
-            self._check_newcomer(job)
-        self._jobs[job] = None
-        job.joins(self)
-        if conductor is not None:
-            self._add_to_run(job, conductor)
 
-    def _check_newcomer(self, job: AbstractJob) -> None:
-        for need in needs_of(job):
-            if need is job:
-                raise SelfRequirement(job)
-            if need.engine is not self:
-                raise _foreign(job, need, self)
-        if isinstance(job, Engine):
-            job.check()
-        _refuse_spent(job)
+    def _check_late(self, newcomers: JobList) -> None:
+        """Check what is added while running, as `check` and a start would."""
+        self._refuse_when_over("add a job")
+        for job in newcomers:
+            for need in needs_of(job):
+                if need is job:
+                    raise SelfRequirement(job)
+                if need.engine is not self and need not in newcomers:
+                    raise _foreign(job, need, self)
+            if isinstance(job, Engine):
+                job.check()
+            _refuse_spent(job)
+        graphs.topological_order(newcomers, needs_of)
 
-    def _add_to_run(self, job: AbstractJob, conductor: Conductor) -> None:
-        plan, now = conductor.plan, conductor.loop.time()
-        node = job._place = plan.node(job)
-        if isinstance(job, Engine):
-            node.inner = job.make_plan(conductor.run.tells)
-        instructions = []
-        for requires, needs in (True, job.required), (False, job.awaited):
-            for need in needs:
-                assert need._place is not None
-                instructions += plan.link_late(node, need._place, requires, now)
-        conductor.added(node, instructions)
-
-    def update(self, jobs: Iterable[AbstractJob | Sequence]) -> None:
-        """Add all of `jobs`."""
-        for job in jobs:
-            self.add(job)
+    def _add_to_run(self, newcomers: JobList, plan: Plan) -> None:
+        conductor = self.performer()
+        now = conductor.loop.time()
+        for job in newcomers:
+            self._make_node(job, plan)
+        for job in newcomers:
+            for requires, needs in (True, job.required), (False, job.awaited):
+                for need in needs:
+                    conductor.perform(plan.link_late(_node_of(job), _node_of(need), requires, now))
+        conductor.added([_node_of(job) for job in newcomers], plan, self._first_number)
+        for job in newcomers:
+            conductor.perform(plan.add(_node_of(job), now))
 
     def remove(self, job: AbstractJob) -> None:
         """Take `job` out; what waited for it still does, see `bypass_and_remove` and `sanitize`.
@@ -206,6 +229,7 @@ class Engine(AbstractJob):
             raise GraphError(f"job {name_of(job)} is not in engine {name_of(self)}", [job])
         del self._jobs[job]
         job.joins(None)
+        self.followers = None
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -251,6 +275,13 @@ class Engine(AbstractJob):
                         raise _foreign(job, need, self)
                     in_order = False
             listed.add(job)
+            for need in job.takes_results_of:
+                if need not in job.required:
+                    raise GraphError(
+                        f"job {name_of(job)} takes the result of {name_of(need)}, which it was "
+                        f"made not to require any more",
+                        [job, need],
+                    )
             if isinstance(job, Engine):
                 job.check()
         if not in_order:
@@ -273,25 +304,27 @@ class Engine(AbstractJob):
 
     def predecessors(self, *jobs: Jobs) -> JobList:
         """Return the jobs that any of `jobs` waits for directly."""
-        return graphs.predecessors(self._jobs, needs_of, last_jobs(jobs, self, "predecessors"))
+        return graphs.predecessors(self._jobs, needs_of, last_jobs(jobs, self, ".predecessors()"))
 
     def successors(self, *jobs: Jobs) -> JobList:
         """Return the jobs that wait for any of `jobs` directly."""
-        return graphs.successors(self._jobs, needs_of, last_jobs(jobs, self, "successors"))
+        return graphs.successors(self._jobs, needs_of, last_jobs(jobs, self, ".successors()"))
 
     def predecessors_upstream(self, *jobs: Jobs) -> JobList:
         """Return all that must be over before any of `jobs` starts, however far away."""
-        return graphs.upstream(self._jobs, needs_of, last_jobs(jobs, self, "predecessors_upstream"))
+        return graphs.upstream(
+            self._jobs, needs_of, last_jobs(jobs, self, ".predecessors_upstream()")
+        )
 
     def successors_downstream(self, *jobs: Jobs) -> JobList:
         """Return all that cannot start before any of `jobs` is over, however far away."""
         return graphs.downstream(
-            self._jobs, needs_of, last_jobs(jobs, self, "successors_downstream")
+            self._jobs, needs_of, last_jobs(jobs, self, ".successors_downstream()")
         )
 
     def keep_only(self, jobs: Jobs) -> Engine:
         """Remove all jobs but `jobs`, and what these waited for of the rest; return this engine."""
-        kept = last_jobs(jobs, self, "keep_only")
+        kept = last_jobs(jobs, self, ".keep_only()")
         return self._edit(graphs.keep_only(self._jobs, _required, _awaited, kept))
 
     def keep_only_between(
@@ -309,8 +342,8 @@ class Engine(AbstractJob):
         kept = graphs.between(
             self._jobs,
             needs_of,
-            starts=None if starts is None else last_jobs(starts, self, "keep_only_between"),
-            ends=None if ends is None else last_jobs(ends, self, "keep_only_between"),
+            starts=None if starts is None else last_jobs(starts, self, ".keep_only_between()"),
+            ends=None if ends is None else last_jobs(ends, self, ".keep_only_between()"),
             keep_starts=keep_starts,
             keep_ends=keep_ends,
         )
@@ -348,22 +381,28 @@ class Engine(AbstractJob):
             self.remove(job)
         return self
 
+    def followers_of(self, job: AbstractJob) -> JobList:
+        """Return the jobs that wait for `job` directly; computed once for all of them."""
+        if self.followers is None:
+            self.followers = graphs.dependents(self._jobs, needs_of)
+        return self.followers.get(job, [])
+
     # -- relations of its jobs, as they change -----------------------------------------------
 
     def before_relation(self, job: AbstractJob, needs: Iterable[AbstractJob], how: str) -> None:
         """Refuse a relation that is known to be wrong; called by the jobs of this engine."""
-        conductor = self.at_work()
-        for need in needs:
-            holder = need.engine
-            if holder is not self and (holder is not None or conductor is not None):
-                raise _foreign(job, need, self)
-        if conductor is None:
-            return
-        if not job.is_idle():
+        is_running = self.plan is not None and not self.plan.is_over
+        if is_running and not job.is_idle():
             raise JobStarted(
                 f"too late for {name_of(job)}.{how}(): the job is {job.state} in a run going on",
                 [job],
             )
+        for need in needs:
+            holder = need.engine
+            if holder is not self and (holder is not None or is_running):
+                raise _foreign(job, need, self)
+        if not is_running:
+            return
         upstream = dict.fromkeys(needs)
         for need in graphs.upstream(self._jobs, needs_of, upstream):
             if need is job:
@@ -373,14 +412,16 @@ class Engine(AbstractJob):
         self, job: AbstractJob, how: str, changes: Iterable[AbstractJob], remove: bool
     ) -> None:
         """Tell the run going on, if any, what a job waits for now; called by the jobs."""
-        conductor = self.at_work()
-        if conductor is None or job._place is None:
+        self.followers = None
+        plan = self.plan
+        if plan is None or plan.is_over or job._place is None:
             return
-        plan, now, requires = conductor.plan, conductor.loop.time(), how == "requires"
+        conductor = self.performer()
+        now, requires = conductor.loop.time(), how == "requires"
+        change = plan.unlink if remove else plan.link_late
         for need in changes:
             if need._place is not None:
-                change = plan.unlink if remove else plan.link_late
-                conductor.relinked(change(job._place, need._place, requires, now))
+                conductor.perform(change(job._place, need._place, requires, now))
 
     # -- running -----------------------------------------------------------------------------
 
@@ -448,9 +489,10 @@ class Engine(AbstractJob):
         self._refuse_while_running("start it")
         self.check()
         _refuse_spent(self)
-        run = Run(self.text_label(), readers_of(self, type(self).tick is not Engine.tick))
+        run = Run(safe_label(self), readers_of(self, self._has_own_tick()))
         plan = self.make_plan(run.tells)
         root = self._place = Node(self, plan, 0)
+        self._first_number = 1
         conductor = Conductor(run, self, plan)
         timeout = self.timeout if timeout is None else timeout
         async with self._at_work_with(conductor):
@@ -460,6 +502,9 @@ class Engine(AbstractJob):
             self._warn_of_inner_queues(run)
             await conductor.conduct(timeout)
             await self._finish(conductor)
+            for error in self.shutdown_failures.values():
+                if not isinstance(error, Exception | asyncio.CancelledError):
+                    run.interrupt(error)
             verdict = self._verdict = judge(
                 plan,
                 duration=run.loop.time() - begin,
@@ -484,8 +529,7 @@ class Engine(AbstractJob):
         assert node.plan is not None
         outer: Conductor = node.plan.performer
         if node.attempt > 1:
-            await self.coshutdown()
-            self._begin_again(node, outer.run)
+            self._begin_again(node, outer)
         assert node.inner is not None
         conductor = Conductor(outer.run, self, node.inner)
         async with self._at_work_with(conductor):
@@ -502,36 +546,46 @@ class Engine(AbstractJob):
         _raise_first(conductor.take_cancelled())
         return verdict
 
-    def _begin_again(self, node: Node, run: Run) -> None:
-        """Make a new plan for another attempt: all its jobs go back to idle."""
+    def _begin_again(self, node: Node, outer: Conductor) -> None:
+        """Make a new plan for another attempt: its jobs are told as new ones, with new ids.
+
+        Those started in an earlier attempt are shut down at the end, as all others, once.
+        """
         self.check()
         _refuse_spent(self)
         assert node.inner is not None
-        old = {n.job: n.state for n in nodes_at_every_depth(node.inner)}
-        node.inner = self.make_plan(run.tells)
-        if run.tells:
-            for row in rows_of(node.inner, node.id):
-                del row  # it is told already; what counts are the ids that the nodes got
-            for inner in nodes_at_every_depth(node.inner):
-                state = old.get(inner.job, State.IDLE)
-                if state is not State.IDLE:
-                    again = f"{name_of(self)} is tried again"
-                    run.tell(JobState, inner.id, state, State.IDLE, again, 1, 1, None)
+        started = {n.job for n in nodes_at_every_depth(node.inner) if n.attempt or n.began_before}
+        first_number = self._first_number + len(node.inner.nodes)
+        node.inner = self.make_plan(outer.plan.tells)
+        self._first_number = first_number
+        for inner in nodes_at_every_depth(node.inner):
+            inner.began_before = inner.job in started
+        outer.added(node.inner.nodes, node.inner, first_number)
 
     @asynccontextmanager
     async def _at_work_with(self, conductor: Conductor) -> AsyncIterator[None]:
-        """Be running, with `conductor`; afterwards let go of what only the run needed."""
+        """Have `conductor` perform the plan; afterwards let go of what only that needed."""
         self.conductor = conductor
-        self._verdict = None
         try:
             yield
         finally:
             self.conductor = None
             if self._verdict is None:
                 self._verdict = Verdict(False, "it ended by an error of its own", (), 1)
-            if self._place is None or self._place.plan is conductor.plan:
-                conductor.plan.performer = None
-                _release(self._place, conductor.plan)
+            if conductor.run.conductors[:1] in ([], [conductor]):
+                self._let_go(conductor.plan)
+
+    def _let_go(self, plan: Plan) -> None:
+        """The run is over at every depth: cut what leads from nodes back to jobs and plans."""
+        for node in list(nodes_at_every_depth(plan)):
+            if isinstance(node.job, Engine):
+                node.job.plan = None
+            if node.inner is not None:
+                node.inner.performer = None
+            node.job = node.plan = node.inner = None
+        plan.performer = self.plan = None
+        if self._place is not None:
+            self._place.job = self._place.plan = None
 
     async def _finish(self, conductor: Conductor) -> None:
         """Shut down; a cancellation meanwhile changes nothing, as this is bounded."""
@@ -554,17 +608,21 @@ class Engine(AbstractJob):
             wake=self._poke,
             is_endless=bool(self._jobs) and all(job.forever for job in self._jobs),
         )
+        self.plan, self._verdict, self._first_number = plan, None, 1
         self._shutdown_failures = {}
         for job in self._jobs:
-            node = job._place = plan.node(job)
-            if isinstance(job, Engine):
-                node.inner = job.make_plan(tells)
+            self._make_node(job, plan)
         for node in plan.nodes:
             for need in node.job.required:
                 plan.link(node, need._place, True)
             for need in node.job.awaited:
                 plan.link(node, need._place, False)
         return plan
+
+    def _make_node(self, job: AbstractJob, plan: Plan) -> None:
+        node = job._place = plan.node(job)
+        if isinstance(job, Engine):
+            node.inner = job.make_plan(plan.tells)
 
     def _poke(self) -> None:
         conductor = self.conductor
@@ -592,14 +650,24 @@ class Engine(AbstractJob):
 
     # -- while it runs -----------------------------------------------------------------------
 
-    def at_work(self) -> Conductor | None:
-        """Return who performs this engine's plan, if it is at work and not about to end."""
-        conductor = self.conductor
-        return None if conductor is None or conductor.plan.is_over else conductor
+    def performer(self) -> Conductor:
+        """Return who performs what concerns this engine: as long as it has not begun, an outer."""
+        engine: Engine | None = self
+        while engine is not None and engine.conductor is None:
+            engine = engine.engine
+        assert engine is not None, "there is one from the beginning of a run to its end"
+        assert engine.conductor is not None
+        return engine.conductor
 
     def _refuse_while_running(self, what: str) -> None:
-        if self.conductor is not None:
+        if self.plan is not None:
             raise AlreadyRunning(f"engine {name_of(self)} is running: cannot {what}", [self])
+
+    def _refuse_when_over(self, what: str) -> None:
+        if self.plan is not None and self.plan.is_over:
+            raise AlreadyRunning(
+                f"the run of engine {name_of(self)} is ending: too late to {what}", [self]
+            )
 
     def tick(self, event: Tick) -> None:
         """Handle an event of a run; puts it on `message_queue`, if there is one.
@@ -610,6 +678,9 @@ class Engine(AbstractJob):
         if self.message_queue is not None:
             self.message_queue.put_nowait(event)
 
+    def _has_own_tick(self) -> bool:
+        return type(self).tick is not Engine.tick or "tick" in vars(self)
+
     def cancel(self, reason: str = "cancelled by hand") -> bool:
         """Cancel this run: what runs is cancelled, the rest skipped, and shutdown follows.
 
@@ -617,21 +688,19 @@ class Engine(AbstractJob):
         """
         if self.engine is not None and self.engine.cancel_job(self, reason):
             return True
-        conductor = self.at_work()
-        if conductor is None:
+        conductor = self.conductor
+        if conductor is None or conductor.plan.is_over:
             return False
         conductor.run.in_loop(conductor.stop, StopReason.CANCELLED, reason)
         return True
 
     def cancel_job(self, job: AbstractJob, reason: str) -> bool:
         """Cancel one job of this engine if it is part of a run going on; called by the job."""
-        outer: Engine | None = self
-        while outer is not None and outer.at_work() is None:
-            outer = outer.engine  # this one has not begun: an outer one performs for it
         node = job._place
-        if outer is None or outer.conductor is None or node is None or node.state.is_over:
+        if self.plan is None or node is None or node.state.is_over:
             return False
-        outer.conductor.run.in_loop(outer.conductor.cancel, node, reason)
+        conductor = self.performer()
+        conductor.run.in_loop(conductor.cancel, node, reason)
         return True
 
     def _left(self, status: object) -> None:
@@ -639,10 +708,11 @@ class Engine(AbstractJob):
         conductor, self.conductor = self.conductor, None
         if conductor is not None:  # left at once, in its middle: say so of all that was in it
             conductor.forsake()
-            self._verdict = Verdict(False, "left at once by a second Ctrl-C", (), 130)
             for job in self.iterate_jobs(scan_engines=True):
                 if isinstance(job, Engine):
                     job.conductor = None
+            self._let_go(conductor.plan)
+            self._verdict = Verdict(False, "left at once by a second Ctrl-C", (), 130)
         elif self._verdict is not None and self._verdict.ok and isinstance(status, int):
             # The run was all but over when the signal came.
             self._verdict = replace(self._verdict, exit_status=status)
@@ -669,15 +739,16 @@ class Engine(AbstractJob):
         is_needed = False
         for job in self._jobs:
             node = job._place
-            if node is not None and node.attempt and not node.is_shut:
+            if node is None or node.is_shut or not node.state.is_over:
+                continue
+            if node.attempt or node.began_before:
                 node.is_shut = True
                 started.add(job)
                 is_needed = is_needed or has_shutdown(job)
         if is_needed:
             after = graphs.dependents(self._jobs, needs_of)
-            self._shutdown_failures = await shut_down(
-                self.jobs, after, started, self.shutdown_timeout
-            )
+            faults = await shut_down(self.jobs, after, started, self.shutdown_timeout)
+            self._shutdown_failures.update(faults)
 
     # -- what came of it ---------------------------------------------------------------------
 
@@ -707,9 +778,12 @@ class Engine(AbstractJob):
 
     def why(self) -> str:
         """Return the verdict of the last run in one line."""
-        if self.conductor is not None:
-            return "it is running"
-        return "it has not run yet" if self._verdict is None else self._verdict.why
+        if self._verdict is not None:
+            return self._verdict.why
+        if self.is_done():  # part of a run in which it never began
+            assert self._place is not None
+            return f"{self.state}: {self._place.reason}"
+        return "it has not run yet" if self.plan is None else "it is running"
 
     # -- looking at it -----------------------------------------------------------------------
 
@@ -725,11 +799,11 @@ class Engine(AbstractJob):
 
         return stats(self)
 
-    def debrief(self) -> None:
+    def debrief(self, details: bool = False) -> None:
         """Print what came of the last run: the verdict, each failure, what was skipped and why."""
         from .listing import debrief, show
 
-        show(debrief(self))
+        show(debrief(self, details=details))
 
     def dot_format(self) -> str:
         """Return a drawing in the DOT language of graphviz; nested engines are clusters."""
@@ -743,11 +817,11 @@ class Engine(AbstractJob):
 
         return graph(self)
 
-    def export_as_svgfile(self, filename: str | PathLike[str]) -> None:
-        """Write a drawing to the file `filename`, in SVG."""
+    def export_as_svgfile(self, filename: str | PathLike[str]) -> Path:
+        """Write a drawing to the file `filename`, in SVG; return its path."""
         from .drawing import export_as_svgfile
 
-        export_as_svgfile(self, filename)
+        return export_as_svgfile(self, filename)
 
     def details(self) -> str | None:
         """Return how many jobs it holds."""
@@ -756,6 +830,19 @@ class Engine(AbstractJob):
 
 _required: Callable[[AbstractJob], tuple[AbstractJob, ...]] = AbstractJob.required.fget  # type: ignore[attr-defined]
 _awaited: Callable[[AbstractJob], tuple[AbstractJob, ...]] = AbstractJob.awaited.fget  # type: ignore[attr-defined]
+
+
+def _check_identity(job: AbstractJob) -> None:
+    """Refuse jobs that an engine could not tell apart, or that are not made to their end."""
+    kind = type(job)
+    if kind.__eq__ is not object.__eq__:
+        raise NotAJob(
+            f"two jobs are never equal, and {kind.__name__} defines when they are: "
+            "with dataclasses write @dataclass(eq=False)",
+            job,
+        )
+    if not hasattr(job, "label"):
+        raise NotAJob(f"{kind.__name__}.__init__ does not call super().__init__()", job)
 
 
 def _foreign(job: AbstractJob, need: AbstractJob, engine: Engine) -> ForeignRequirement:
@@ -810,11 +897,6 @@ def _raise_first(*errors: BaseException | None) -> None:
         del error, errors
 
 
-def _release(root: Node | None, plan: Plan) -> None:
-    """Cut what leads from nodes back to jobs and plans, so that no cycles are left."""
-    for node in list(nodes_at_every_depth(plan)):
-        if node.inner is not None:
-            node.inner.performer = None
-        node.job = node.plan = node.inner = None
-    if root is not None:
-        root.job = root.plan = None
+def _node_of(job: AbstractJob) -> Node:
+    assert job._place is not None, "every job of a running engine has its place"
+    return job._place

@@ -137,6 +137,11 @@ class AbstractJob:
         if engine is not None:
             engine.add(self)
 
+    @property
+    def takes_results_of(self) -> tuple[AbstractJob, ...]:
+        """The jobs among its arguments."""
+        return ()
+
     # -- what it does ------------------------------------------------------------------------
 
     def corun(self) -> Awaitable[Any]:
@@ -208,7 +213,7 @@ class AbstractJob:
         self, how: str, known: dict[AbstractJob, None] | None, jobs: tuple[Jobs, ...], remove: bool
     ) -> dict[AbstractJob, None] | None:
         """Return `known` with `jobs` put in or taken out, once all of it has been checked."""
-        others = dict.fromkeys(last_jobs(jobs, self, how))
+        others = dict.fromkeys(last_jobs(jobs, self, ".", how, "()"))
         known = {} if known is None else known
         engine = self.engine
         if remove:
@@ -230,7 +235,7 @@ class AbstractJob:
 
     def __rshift__(self, others: Any) -> Any:
         """``a >> b`` is ``b.requires(a)``, and `b`, so that it can go on: ``a >> b >> [c, d]``."""
-        for other in first_jobs(others, self, ">>"):
+        for other in jobs_in(others, self, " >> ..."):
             other.requires(self)
         return others
 
@@ -286,7 +291,8 @@ class AbstractJob:
         if node.state is State.CANCELLED:
             raise asyncio.CancelledError(node.reason)
         assert node.exception is not None
-        raise node.exception
+        # Its traceback as it was, or each call would add to it.
+        raise node.exception.with_traceback(node.traceback)
 
     def exception(self) -> BaseException | None:
         """Return the exception of a failed job, JobSkipped for a skipped one, None if it finished.
@@ -346,7 +352,7 @@ class AbstractJob:
 
 # -- jobs that run what they are given -------------------------------------------------------
 
-_unstarted: set[Coroutine[Any, Any, Any]] = set()
+_unstarted: set[CoroutineType[Any, Any, Any]] = set()
 """Coroutine objects that wait for their first step.
 
 Held from here, so that when their job is dropped as part of a cycle (jobs that wait for each other,
@@ -359,6 +365,14 @@ be finalized on its own and warn that it was never awaited.
 def _close_unstarted() -> None:
     while _unstarted:
         _unstarted.pop().close()
+
+
+def drop_coroutine(thing: object) -> None:
+    """Close `thing` if it is a coroutine that has not begun, so that it makes no noise."""
+    if isinstance(thing, CoroutineType):
+        _unstarted.discard(thing)
+        if inspect.getcoroutinestate(thing) == inspect.CORO_CREATED:
+            thing.close()
 
 
 class Job(AbstractJob):
@@ -389,47 +403,72 @@ class Job(AbstractJob):
     <Job `seven' finished -> 7 - [requires [three]]>
     """
 
-    __slots__ = ("_args", "_corun", "_coshutdown", "_takes_results", "_used")
+    __slots__ = ("_args", "_corun", "_coshutdown", "_keywords", "_takes_results_of", "_used")
 
     def __init__(
         self,
         corun: Callable[..., Awaitable[Any]] | Coroutine[Any, Any, Any],
         *args: Any,
         coshutdown: Callable[[], Awaitable[Any]] | Coroutine[Any, Any, Any] | None = None,
+        engine: Engine | None = None,
         **options: Any,
     ) -> None:
         self._used = True  # nothing to close, should what follows raise
-        super().__init__(**options)
-        self._corun = corun
-        self._args = args
-        self._coshutdown = coshutdown
-        self._takes_results = bool(args) and require_arguments(self, args)
-        if not is_async_callable(corun):
-            if not isinstance(corun, CoroutineType):
-                raise _not_a_coroutine("Job", corun)
-            self._check_fresh(corun, args)
-            _unstarted.add(corun)
-        if (
-            coshutdown is not None
-            and not inspect.iscoroutine(coshutdown)
-            and not is_async_callable(coshutdown)
-        ):
-            raise _not_a_coroutine("coshutdown=", coshutdown)
-        self._used = False
+        coroutines = [c for c in (corun, coshutdown) if isinstance(c, CoroutineType)]
+        mine = [coroutine for coroutine in coroutines if coroutine not in _unstarted]
+        try:
+            super().__init__(**options)
+            self._check_corun(corun, args)
+            if coshutdown is not None:
+                self._check_async(coshutdown, "coshutdown=")
+            self._corun, self._args, self._keywords = parts_of(corun, args)
+            self._coshutdown = coshutdown
+            self._takes_results_of = require_arguments(self, self._args, self._keywords)
+            _unstarted.update(mine)
+            self._used = False
+            if engine is not None:
+                engine.add(self)
+        except BaseException:
+            self._used = True
+            for coroutine in mine:
+                drop_coroutine(coroutine)
+            raise
 
-    def _check_fresh(self, coroutine: CoroutineType[Any, Any, Any], args: tuple[Any, ...]) -> None:
+    def _check_corun(self, corun: Any, args: tuple[Any, ...]) -> None:
+        self._check_async(corun, "Job")
+        if not isinstance(corun, CoroutineType):
+            return
+        name = corun.__name__
         if args:
             raise NotACoroutine(
-                "arguments go with a function: "
-                f"Job({coroutine.__name__}, ...), not Job({coroutine.__name__}(), ...)",
-                coroutine,
+                f"arguments go with a function: Job({name}, ...), not Job({name}(), ...)", corun
             )
-        if inspect.getcoroutinestate(coroutine) != inspect.CORO_CREATED or coroutine in _unstarted:
+        if self.retry:
+            raise BadOption(
+                f"job {name_of(self)}: a coroutine runs once and cannot be retried; give the "
+                f"function and its arguments: Job({name}, ..., retry=...)",
+                "retry",
+                self.retry,
+            )
+
+    def _check_async(self, thing: Any, where: str) -> None:
+        """Refuse what is neither a coroutine function nor a coroutine that has not begun."""
+        if is_async_callable(thing):
+            return
+        if not isinstance(thing, CoroutineType):
+            raise _not_a_coroutine(where, thing)
+        if inspect.getcoroutinestate(thing) != inspect.CORO_CREATED or thing in _unstarted:
+            name = thing.__name__
             raise NotACoroutine(
-                f"this coroutine of {coroutine.__name__} is used already, and a coroutine runs "
-                f"once; give the function and its arguments: Job({coroutine.__name__}, ...)",
-                coroutine,
+                f"{where}: this coroutine of {name} is used already, and a coroutine runs once; "
+                f"give the function and its arguments: Job({name}, ...)",
+                thing,
             )
+
+    @property
+    def takes_results_of(self) -> tuple[AbstractJob, ...]:
+        """The jobs among its arguments, whose results it takes."""
+        return self._takes_results_of
 
     def corun(self) -> Awaitable[Any]:
         """Return the coroutine object, or call the function with its arguments."""
@@ -438,14 +477,19 @@ class Job(AbstractJob):
             self._used = True
             _unstarted.discard(corun)
             return corun
-        args = with_results(self._args) if self._takes_results else self._args
-        return corun(*args)  # type: ignore[operator]
+        if self._takes_results_of:
+            args, keywords = with_results(self._args), with_results(self._keywords or {})
+            return corun(*args, **keywords)  # type: ignore[no-any-return]
+        if self._keywords:
+            return corun(*self._args, **self._keywords)  # type: ignore[no-any-return]
+        return corun(*self._args)  # type: ignore[no-any-return]
 
     async def coshutdown(self) -> None:
         """Await what was given as `coshutdown`, if anything was."""
         given = self._coshutdown
-        if inspect.iscoroutine(given):
+        if isinstance(given, CoroutineType):
             self._coshutdown = None  # it runs once
+            _unstarted.discard(given)
             await given
         elif given is not None:
             await given()  # type: ignore[operator]
@@ -466,8 +510,9 @@ class Job(AbstractJob):
 
     def __del__(self) -> None:
         if not self._used and isinstance(self._corun, CoroutineType):
-            _unstarted.discard(self._corun)
-            self._corun.close()
+            drop_coroutine(self._corun)
+        if isinstance(getattr(self, "_coshutdown", None), CoroutineType):
+            drop_coroutine(self._coshutdown)
 
 
 def callable_name(function: Any) -> str:
@@ -508,9 +553,22 @@ def _not_a_coroutine(where: str, value: object) -> NotACoroutine:
 # -- arguments that are jobs -----------------------------------------------------------------
 
 
-def require_arguments(job: AbstractJob, args: Iterable[Any]) -> bool:
-    """Make `job` require the jobs among `args`; return whether there are any."""
-    found = list(_jobs_inside(args))
+def parts_of(
+    function: Any, args: tuple[Any, ...]
+) -> tuple[Any, tuple[Any, ...], dict[str, Any] | None]:
+    """Return a function, its arguments and keyword arguments; a partial is taken apart."""
+    if isinstance(function, functools.partial):
+        return function.func, (*function.args, *args), function.keywords or None
+    return function, args, None
+
+
+def require_arguments(
+    job: AbstractJob, args: tuple[Any, ...], keywords: dict[str, Any] | None
+) -> tuple[AbstractJob, ...]:
+    """Make `job` require the jobs among its arguments, and return them."""
+    if not args and not keywords:
+        return ()
+    found = list(_jobs_inside([args, keywords]))
     for other in found:
         if other.forever:
             raise GraphError(
@@ -520,25 +578,40 @@ def require_arguments(job: AbstractJob, args: Iterable[Any]) -> bool:
             )
     if found:
         job.requires(found)
-    return bool(found)
+    return tuple(found)
 
 
 def _jobs_inside(value: Any) -> Iterator[AbstractJob]:
-    if isinstance(value, AbstractJob):
-        yield value
-    elif isinstance(value, list | tuple | set | frozenset):
-        for item in value:
-            yield from _jobs_inside(item)
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _jobs_inside(item)
+    """Give the jobs in `value`, at any depth of lists, tuples, sets and dict values."""
+    todo = [value]
+    seen = set()  # a list may hold itself
+    while todo:
+        item = todo.pop()
+        if isinstance(item, AbstractJob):
+            yield item
+        elif isinstance(item, JobSequence):
+            yield _last_of(item)
+        elif isinstance(item, _CONTAINERS) and id(item) not in seen:
+            seen.add(id(item))
+            todo.extend(reversed([*(item.values() if isinstance(item, dict) else item)]))
+
+
+_CONTAINERS = (list, tuple, set, frozenset, dict)
+
+
+def _last_of(sequence: JobSequence) -> AbstractJob:
+    if not sequence.jobs:
+        raise GraphError("an empty Sequence stands among the arguments, and has no result")
+    return sequence.jobs[-1]
 
 
 def with_results(value: Any) -> Any:
     """Return `value` with each job in it, at any depth, replaced by its result."""
     if isinstance(value, AbstractJob):
         return value.result()
-    if not any(True for _ in _jobs_inside(value)):
+    if isinstance(value, JobSequence):
+        return _last_of(value).result()
+    if not isinstance(value, _CONTAINERS) or not any(True for _ in _jobs_inside(value)):
         return value
     if isinstance(value, dict):
         return {key: with_results(item) for key, item in value.items()}
@@ -565,29 +638,30 @@ class JobSequence:
 def last_jobs(value: Jobs, *where: object) -> list[AbstractJob]:
     """Return the jobs in `value`, a nested collection; a Sequence stands for its last job.
 
-    `where` says in errors who asks: a job or a text, then the name of the method.
+    An empty Sequence stands for what it requires itself, so that it can be passed through.
+    `where` says in errors who asks: pieces of text, and jobs for their names.
     """
-    return _collect(value, -1, where)
-
-
-def first_jobs(value: Jobs, *where: object) -> list[AbstractJob]:
-    """Return the jobs in `value`, a nested collection; a Sequence stands for its first job."""
-    return _collect(value, 0, where)
+    found: list[AbstractJob] = []
+    for each in jobs_in(value, *where):
+        if isinstance(each, AbstractJob):
+            found.append(each)
+        else:
+            found.extend(each.last_jobs())
+    return found
 
 
 _PLAIN = frozenset({list, tuple, set, frozenset})
 """The collections that nearly all are; to look at their type is much faster than isinstance."""
 
 
-def _collect(value: Any, end: int, where: tuple[object, ...]) -> list[AbstractJob]:
-    found: list[AbstractJob] = []
+def jobs_in(value: Any, *where: object) -> list[AbstractJob | Sequence]:
+    """Return the jobs and the Sequences in `value`, a nested collection of these and of None."""
+    found: list[AbstractJob | Sequence] = []
     todo = [iter((value,))]
     while todo:
         for item in todo[-1]:
-            if isinstance(item, AbstractJob):
-                found.append(item)
-            elif isinstance(item, JobSequence):
-                found.extend(item.jobs[end:][:1])
+            if isinstance(item, AbstractJob | JobSequence):
+                found.append(item)  # type: ignore[arg-type]
             elif item is not None:
                 todo.append(iter(item) if type(item) in _PLAIN else _iterate(item, where))
                 break
@@ -600,8 +674,9 @@ def _iterate(value: Any, where: tuple[object, ...]) -> Iterator[Any]:
     if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping):
         return iter(value)
     names = [name_of(each) if isinstance(each, AbstractJob) else str(each) for each in where]
+    drop_coroutine(value)
     raise NotAJob(
-        f"{'.'.join(names)}() takes jobs, Sequences and collections of these, "
+        f"{''.join(names)} takes jobs, Sequences and collections of these, "
         f"not {safe_repr(value, 80)}",
         value,
     )

@@ -48,8 +48,7 @@ def describe(job: AbstractJob, allowed: Iterable[AbstractJob] | None = None) -> 
 
     Args:
         job: the job.
-        allowed: those that wait for it; by default they are looked for in its engine, which takes
-            a walk through all of its jobs.
+        allowed: those that wait for it; by default those that its engine knows.
 
     >>> from engine import Engine, Job
     >>> async def step(): return 1500.0
@@ -63,7 +62,7 @@ def describe(job: AbstractJob, allowed: Iterable[AbstractJob] | None = None) -> 
     """
     if allowed is None:
         engine = job.engine
-        allowed = () if engine is None else graph.successors(list(engine), graph.needs_of, [job])
+        allowed = () if engine is None else engine.followers_of(job)
     forever = "[∞]" if job.forever else ""
     neighbours = "".join(
         f" - [{relation} [{_names(jobs)}]]"

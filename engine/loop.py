@@ -13,7 +13,8 @@ import contextvars
 import inspect
 import signal
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
+from contextlib import suppress
 from types import FrameType
 from typing import Any, Self, TypeVar
 
@@ -146,8 +147,18 @@ def _drive(
 ) -> T:
     """Run `coroutine` in `loop`, by this thread."""
     task = loop.create_task(coroutine)
-    signals.cancel(loop, task)
-    return loop.run_until_complete(task)
+    signals.guard(loop, task)
+    try:
+        return loop.run_until_complete(task)
+    except LeaveNow:
+        raise
+    except BaseException:
+        if not task.done():
+            # Thrown out of the loop from elsewhere, by a signal handler of the program's say.
+            task.cancel()
+            with suppress(Exception, asyncio.CancelledError):
+                loop.run_until_complete(task)
+        raise
 
 
 def _drive_elsewhere(
@@ -167,7 +178,14 @@ def _drive_elsewhere(
     helper = threading.Thread(target=context.run, args=(work,), name="orchestrate", daemon=True)
     with _Signals() as signals:
         helper.start()
-        helper.join()
+        try:
+            helper.join()
+        except LeaveNow:
+            raise
+        except BaseException:  # thrown by a signal handler of the program's
+            signals.cancel()
+            helper.join()
+            raise
     result, error = ended[0]
     if error is not None:
         try:
@@ -185,18 +203,21 @@ class _Signals:
 
     def __init__(self) -> None:
         self._signum: int | None = None
-        self._cancel: Callable[[], None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[Any] | None = None
         self._before: dict[int, Any] = {}
 
-    def cancel(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
+    def guard(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
         """Say which task, in which loop, a signal is to cancel."""
+        self._loop, self._task = loop, task
+        if self._signum is not None:  # it has come already
+            self.cancel()
 
-        def cancel() -> None:
-            if self._signum is not None:
-                loop.call_soon_threadsafe(task.cancel, Interrupted(self._signum))
-
-        self._cancel = cancel
-        cancel()  # the signal may have come already
+    def cancel(self) -> None:
+        """Cancel the task, from any thread."""
+        if self._loop is not None and self._task is not None:
+            cause = None if self._signum is None else Interrupted(self._signum)
+            self._loop.call_soon_threadsafe(self._task.cancel, cause)
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
@@ -212,7 +233,7 @@ class _Signals:
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         for signum, handler in self._before.items():
             signal.signal(signum, handler)
-        self._cancel = None
+        self._loop = self._task = None
         if self._signum is not None and not isinstance(error, KeyboardInterrupt):
             raise _leaving(self._signum) from None
 
@@ -220,8 +241,7 @@ class _Signals:
         if self._signum is not None:
             raise LeaveNow
         self._signum = signum
-        if self._cancel is not None:
-            self._cancel()
+        self.cancel()
 
 
 def _leaving(signum: int) -> BaseException:

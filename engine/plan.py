@@ -34,6 +34,7 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum, auto
+from types import TracebackType
 from typing import Any, TypeAlias
 
 from .errors import name_of
@@ -122,12 +123,15 @@ class Node:
         is_abandoned: it was told to stop, and did not in time.
         is_shut: its coshutdown has been called.
         result, exception: what it returned, what it raised.
+        traceback: that of the exception, as it was raised.
+        began_before: it was started in an earlier attempt of its engine, by another node.
         started_at, ended_at: when, on the performer's clock.
         handle: for the performer; unknown to the plan.
     """
 
     __slots__ = (
         "attempt",
+        "began_before",
         "ended_at",
         "exception",
         "followed_by",
@@ -148,6 +152,7 @@ class Node:
         "started_at",
         "state",
         "stop",
+        "traceback",
         "unmet",
     )
 
@@ -171,6 +176,8 @@ class Node:
         self.is_shut = False
         self.result: Any = None
         self.exception: BaseException | None = None
+        self.traceback: TracebackType | None = None
+        self.began_before = False
         self.started_at: float | None = None
         self.ended_at: float | None = None
         self.handle: Any = None
@@ -278,8 +285,9 @@ class Plan:
         self.spoilt = 0
         """How many nodes ended in a way that makes the verdict False."""
         self._stop_text = ""
-        self._draining = False
+        self._drains = 0
         self._more = False
+        self._newcomers: list[Node] = []
         # Those ready to start: with a pool or without, counted in the window (True) or not.
         self._queues: dict[tuple[Pool | None, bool], ReadyQueue] = {}
         self._queued = 0
@@ -326,20 +334,24 @@ class Plan:
         if waiting and node in waiting:
             waiting.remove(node)
             node.unmet -= 1
-            if not node.unmet and node.state is IDLE:
+            if not node.unmet and node.state is IDLE and self.has_begun:
                 self._schedule(node, out)
                 self._dispatch(out)
         return out
 
     def add(self, node: Node, now: float) -> list[Instruction]:
-        """Take in `node`, made and linked while the run goes on."""
+        """Take in `node`, made and linked while the run goes on.
+
+        It starts in the next turn of the loop at the earliest, so that what it waits for can still
+        be said: ``engine.add(job).requires(other)``.
+        """
         out: list[Instruction] = []
-        if node.state is IDLE:
-            if self.stopping is not None:
+        if self.stopping is not None:
+            if node.state is IDLE:
                 self._end(node, SKIPPED, self._stop_text, now, out)
-            elif not node.unmet:
-                self._schedule(node, out)
-                self._dispatch(out)
+        elif self.has_begun:
+            self._newcomers.append(node)
+            self._call_again(out)
         return out
 
     # -- what happens ------------------------------------------------------------------------
@@ -411,8 +423,10 @@ class Plan:
         out: list[Instruction] = []
         if node.is_alive:
             if node.stop is None:
-                node.stop = (Stop.HAND, reason)
                 out.append((Do.STOP, node, reason))
+            if node.stop is None or node.stop[0] is Stop.TIMEOUT:
+                # Being stopped for its timeout already, it is not to be tried again.
+                node.stop = (Stop.HAND, reason)
         elif not node.state.is_over:
             node.stop = (Stop.HAND, reason)
             self._end(node, CANCELLED, reason, now, out)
@@ -430,15 +444,22 @@ class Plan:
 
     def drained(self, now: float) -> list[Instruction]:
         """The moment that DRAIN asked for has passed."""
-        self._draining = False
+        drains, self._drains = self._drains, 0
         if self.open:  # a job was added meanwhile
             return []
+        if drains > 1:
+            self._drains = 1
+            return [(Do.DRAIN,)]
         return self.stop(StopReason.DONE, "the run is over", now)
 
     def dispatch(self) -> list[Instruction]:
         """Start what can be started: after MORE, or when a pool has a free slot again."""
         out: list[Instruction] = []
         self._more = False
+        newcomers, self._newcomers = self._newcomers, []
+        for node in newcomers:
+            if node.state is IDLE and not node.unmet:
+                self._schedule(node, out)
         self._dispatch(out)
         return out
 
@@ -468,7 +489,7 @@ class Plan:
             or self.is_over
             or self.stopping is not None
             or self.alive > self.passive
-            or self._draining
+            or self._drains > 0
             or self._more
         )
 
@@ -570,9 +591,14 @@ class Plan:
             self._start(node, out)
             room -= 1
             if not room and self._queued:
-                self._more = True
-                out.append((Do.MORE,))
+                self._call_again(out)
                 return
+
+    def _call_again(self, out: list[Instruction]) -> None:
+        """Ask for a call of `dispatch` in the next turn of the loop; nothing starts before."""
+        if not self._more:
+            self._more = True
+            out.append((Do.MORE,))
 
     def _take_next(self) -> Node | None:
         """Take the first node that has all the slots it needs out of its queue."""
@@ -622,7 +648,10 @@ class Plan:
         if self.window is not None and not job.forever:
             self.used -= 1
         if job.pool is not None:
-            out.extend((Do.WAKE, wake) for wake in job.pool.give_back(node))
+            others = [wake for wake in job.pool.give_back(node) if wake != self.wake]
+            if others:  # they come first, or who has many jobs would keep the slot to itself
+                out.extend((Do.WAKE, wake) for wake in others)
+                self._call_again(out)
 
     def _become_ready(self, node: Node, out: list[Instruction]) -> None:
         node.is_ready = True
@@ -710,9 +739,11 @@ class Plan:
         if not self.open and self.stopping is None:
             if not self.alive:
                 self._stop(StopReason.DONE, "the run is over", now, out)
-            elif not self._draining and not self.is_endless:
-                self._draining = True
-                out.append((Do.DRAIN,))
+            elif not self.is_endless:
+                # The moment counts from the end of the last job, also of one that came meanwhile.
+                self._drains += 1
+                if self._drains == 1:
+                    out.append((Do.DRAIN,))
         if self.stopping is not None and not self.alive:
             self.is_over = True
             for pool, _ in self._queues:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from .errors import NotAJob
-from .job import AbstractJob, JobSequence, first_jobs
+from .errors import NotAJob, name_of
+from .job import AbstractJob, JobSequence, drop_coroutine, jobs_in, last_jobs
 from .text import safe_repr
 
 if TYPE_CHECKING:
@@ -68,6 +68,12 @@ class Sequence(JobSequence):
                 engine.add(job)
         return self
 
+    def last_jobs(self) -> list[AbstractJob]:
+        """Return the last job; of an empty Sequence, what it requires."""
+        if self._jobs:
+            return self._jobs[-1:]
+        return [job for how, jobs in self._early if how == "requires" for job in last_jobs(jobs)]
+
     def requires(self, *jobs: Jobs, remove: bool = False) -> Sequence:
         """Have the first job require `jobs`, see `AbstractJob.requires`; return this Sequence."""
         return self._relate("requires", jobs, remove)
@@ -87,7 +93,7 @@ class Sequence(JobSequence):
 
     def __rshift__(self, others: Any) -> Any:
         """``sequence >> b`` is ``b.requires(sequence)``, and `b`."""
-        for other in first_jobs(others, "Sequence", ">>"):
+        for other in jobs_in(others, "Sequence >> ..."):
             other.requires(self)
         return others
 
@@ -105,7 +111,7 @@ class Sequence(JobSequence):
         return True
 
     def __repr__(self) -> str:
-        names = ", ".join(job.text_label() for job in self._jobs)
+        names = ", ".join(name_of(job) for job in self._jobs)
         return f"<Sequence [{names}]>"
 
 
@@ -122,4 +128,5 @@ def flat_jobs(things: Iterable[object], where: str) -> Iterator[AbstractJob]:
                 thing,
             )
         else:
+            drop_coroutine(thing)
             raise NotAJob(f"{where} takes jobs and Sequences, not {safe_repr(thing, 80)}", thing)

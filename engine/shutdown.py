@@ -145,7 +145,8 @@ class _Sweep:
             if task.cancelled():
                 error = asyncio.CancelledError("its coshutdown was cancelled")
             else:
-                error = task.exception() or task.result()
+                raised = task.exception()
+                error = task.result() if raised is None else raised
             if error is not None:
                 self.faults[job] = error
             self._is_down(job)

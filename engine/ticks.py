@@ -119,13 +119,19 @@ class Tick:
         Keys that this version does not know are left out, so that what a later release adds does
         no harm; another version of the format is refused.
         """
-        kind = EVENTS.get(data.get("event", ""))
-        if kind is None:
-            raise ValueError(f"not an event of a run: {data.get('event')!r}")
-        if data.get("v") != VERSION:
-            raise ValueError(f"event of version {data.get('v')!r}, this release reads {VERSION}")
-        known = {field.name for field in fields(kind)}
-        values = {key: _rich(kind, key, value) for key, value in data.items() if key in known}
+        try:
+            name = data.get("event")
+            kind = EVENTS.get(name) if isinstance(name, str) else None
+            if kind is None:
+                raise ValueError(f"not an event of a run: {name!r}")
+            if data.get("v") != VERSION:
+                raise ValueError(
+                    f"event of version {data.get('v')!r}, this release reads {VERSION}"
+                )
+            known = {field.name for field in fields(kind)}
+            values = {key: _rich(kind, key, value) for key, value in data.items() if key in known}
+        except (TypeError, AttributeError) as error:
+            raise ValueError(f"not an event of a run: {error}") from None
         try:
             return kind(**values)
         except TypeError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -58,12 +59,16 @@ def judge(
         error: what ended the run from inside the engine (Stuck), if anything did.
         shutdown_failures: what went wrong in shutdown.
     """
-    ok = plan.is_ok and error is None and signal is None and not shutdown_failures
+    abandoned = list(_abandoned_inside(plan))
+    ok = plan.is_ok and error is None and signal is None and not shutdown_failures and not abandoned
     if ok:
         return Verdict(True, _good_news(plan, duration))
-    explanation = [*_explain(plan, timeout), *_noted(shutdown_failures, "shutdown of job")]
-    if error is not None:
-        explanation.insert(0, error)
+    explanation = [
+        *([error] if error is not None else []),
+        *_explain(plan, timeout),
+        *(_abandonment(node) for node in abandoned),
+        *_noted(_as_exceptions(shutdown_failures), "shutdown of job"),
+    ]
     if not explanation:
         explanation = [_skipped(plan)]
     if signal is not None:
@@ -106,8 +111,7 @@ def _explain(plan: Plan, timeout: float | None) -> Iterable[Exception]:
         job = node.job
         found: BaseException | None = None
         if node.is_abandoned:
-            found = JobAbandoned(f"job {name_of(job)}: {node.reason}", [job])
-            found.__cause__ = node.exception
+            found = _abandonment(node)
         elif not job.critical:
             continue
         elif node.state is State.FAILED:
@@ -117,6 +121,32 @@ def _explain(plan: Plan, timeout: float | None) -> Iterable[Exception]:
             found.__cause__ = node.exception
         if isinstance(found, Exception):
             yield from _noted({job: found}, "job")
+
+
+def _abandoned_inside(plan: Plan) -> Iterable[Node]:
+    """Give the abandoned nodes of nested engines that did not fail for it: that were stopped."""
+    for node in plan.nodes:
+        if node.inner is not None and node.state is not State.FAILED:
+            yield from (inner for inner in node.inner.nodes if inner.is_abandoned)
+            yield from _abandoned_inside(node.inner)
+
+
+def _abandonment(node: Node) -> JobAbandoned:
+    error = JobAbandoned(f"job {name_of(node.job)}: {node.reason}", [node.job])
+    error.__cause__ = node.exception
+    return error
+
+
+def _as_exceptions(
+    errors: Mapping[AbstractJob, BaseException],
+) -> dict[AbstractJob, BaseException]:
+    """Return `errors` with what cannot be in a group of exceptions wrapped, where it is told so."""
+    wrapped = dict(errors)
+    for job, error in errors.items():
+        if isinstance(error, CancelledError):
+            wrapped[job] = JobCancelled(f"shutdown of job {name_of(job)} was cancelled")
+            wrapped[job].__cause__ = error
+    return wrapped
 
 
 def _was_cancelled_by_hand(node: Node, plan: Plan) -> bool:
@@ -133,6 +163,7 @@ def _noted(errors: Mapping[AbstractJob, BaseException], what: str) -> Iterable[E
 
 
 def _skipped(plan: Plan) -> JobSkipped:
+    """Return the one error left to give when no other explains the verdict."""
     nodes = [node for node in plan.nodes if node.state is State.SKIPPED and node.job.critical]
     reasons = "; ".join(dict.fromkeys(node.reason for node in nodes))
     jobs = [node.job for node in nodes]
@@ -172,6 +203,7 @@ def _worst_of(plan: Plan) -> str:
     culprits = [node for node in _culprits(plan) if not node.is_abandoned]
     news = [_first_of(culprits)] if culprits else []
     abandoned = [node.job for node in plan.nodes if node.is_abandoned]
+    abandoned += [node.job for node in _abandoned_inside(plan)]
     if abandoned:
         news.append(f"abandoned, may still run: {names_of(abandoned, 3)}")
     return "; ".join(news)

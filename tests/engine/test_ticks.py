@@ -87,9 +87,6 @@ def test_every_event_of_the_module_is_in_the_table() -> None:
     assert set(EVENTS) == found
 
 
-ENDED = ticks.RunEnded("r", 1, 2.0, 3.0, ok=True, why="", counts={}, duration=1.0)
-
-
 def ready(**changes: Any) -> dict[str, Any]:
     """Return an event as told, with changes."""
     return {**JobReady("r", 1, 2.0, 3.0, job="1").to_dict(), **changes}
@@ -108,13 +105,13 @@ def test_no_version_is_refused() -> None:
         Tick.from_dict(told)
 
 
-@pytest.mark.parametrize("event", ["JobVanished", "", "Tick", "JobRow", None, 3])
+@pytest.mark.parametrize("event", ["JobVanished", "", "Tick", "JobRow", None, 3, ["JobReady"], {}])
 def test_an_unknown_event_is_refused(event: object) -> None:
     with pytest.raises(ValueError, match="not an event"):
         Tick.from_dict(ready(event=event))
 
 
-@pytest.mark.parametrize("data", [{}, {"v": VERSION}])
+@pytest.mark.parametrize("data", [{}, {"v": VERSION}, [], None, "JobReady", 7])
 def test_what_is_no_event_is_refused(data: Any) -> None:
     with pytest.raises(ValueError, match="not an event"):
         Tick.from_dict(data)
@@ -133,8 +130,17 @@ def test_an_incomplete_event_is_refused(field: str) -> None:
     [
         (JobState("r", 1, 2.0, 3.0, "1", State.IDLE, State.RUNNING), "new", "asleep"),
         (JobState("r", 1, 2.0, 3.0, "1", State.IDLE, State.RUNNING), "old", None),
+        (RunStarted("r", 1, 2.0, 3.0, "", ()), "jobs", [{"label": "no id"}]),
+        (RunStarted("r", 1, 2.0, 3.0, "", ()), "jobs", [7]),
+        (RunStarted("r", 1, 2.0, 3.0, "", ()), "jobs", None),
+        (ticks.JobAdded("r", 1, 2.0, 3.0, JobRow("1", "a", "Job")), "row", None),
         (ticks.RunStopping("r", 1, 2.0, 3.0, ticks.StopReason.DONE), "reason", "boredom"),
-        (ENDED, "counts", {"asleep": 1}),
+        (ticks.RunEnded("r", 1, 2.0, 3.0, ok=True, why="", counts={}, duration=1.0), "counts", [1]),
+        (
+            ticks.RunEnded("r", 1, 2.0, 3.0, ok=True, why="", counts={}, duration=1.0),
+            "counts",
+            {"asleep": 1},
+        ),
     ],
 )
 def test_a_broken_field_is_refused(event: Tick, field: str, value: object) -> None:

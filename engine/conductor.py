@@ -1,0 +1,449 @@
+"""Perform a plan: the one place that makes tasks for jobs and reads the clock for them.
+
+A :class:`Conductor` carries out the instructions of the plan of one engine, and tells the plan what
+came of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from .attempts import Attempts, most_attempts
+from .current import current, said_by
+from .errors import JobCancelled, name_of
+from .job import NOLABEL
+from .loop import Interrupted, LeaveNow, interrupted_by
+from .plan import Do, Instruction, Node, Plan, Stop
+from .rows import rows
+from .run import Run, logger
+from .text import safe_error, safe_line
+from .ticks import (
+    JobAdded,
+    JobOutput,
+    JobProgress,
+    JobReady,
+    JobState,
+    JobStopping,
+    RunStopping,
+    State,
+    StopReason,
+)
+from .verdict import nodes_at_every_depth
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+_DRAIN_TURNS = 3
+"""Turns of the loop between the end of the last job and the end of the forever ones."""
+
+_START = Do.START
+
+
+class JobTask(asyncio.Task[None]):
+    """The task of a job.
+
+    A task that is cancelled before its first step never enters its coroutine, which can then tell
+    nobody that the job is over; so `cancel` sees to that, whoever calls it.
+    """
+
+    __slots__ = ("node", "timers")
+
+    node: Node | None
+    """The place of its job, as long as its coroutine has not been entered."""
+    timers: list[asyncio.TimerHandle]
+    """Those of the attempt that is being made."""
+
+    def cancel(self, msg: Any = None) -> bool:
+        """Cancel the task, see `asyncio.Task.cancel`."""
+        if self.node is not None:
+            self.add_done_callback(_lost)
+        return super().cancel(msg)
+
+
+def _lost(task: asyncio.Task[None]) -> None:
+    """A task has ended that was cancelled; it may never have begun."""
+    node = task.node if isinstance(task, JobTask) else None
+    if node is not None and node.plan is not None and not node.state.is_over:
+        node.plan.performer.lost(node)
+
+
+class Conductor:
+    """Perform the plan of one engine."""
+
+    def __init__(self, run: Run, engine: Engine, plan: Plan) -> None:
+        self.run = run
+        self.engine = engine
+        self.plan = plan
+        self.loop = run.loop
+        self.signal: int | None = None
+        """The number of the signal that has stopped it, if one has."""
+        self.cancelled: asyncio.CancelledError | None = None
+        """The cancellation that came from outside, if one has."""
+        self._timeout: float | None = None
+        self._deadline: float | None = None
+        self._timers: list[asyncio.TimerHandle] = []
+        self._wake: asyncio.Future[None] | None = None
+        self._bug: BaseException | None = None
+        self._paused: dict[Node, asyncio.Future[None]] = {}
+        self._due_later: set[Node] = set()
+        self._to_do: deque[Instruction] = deque()
+        self._stopped: list[Node] = []
+        """Those that were just asked to stop, to be given the same grace."""
+        # The tasks of all jobs begin in this context, not in that of the job that released them.
+        self._context = contextvars.copy_context()
+        plan.performer = self
+
+    async def conduct(self, timeout: float | None) -> None:
+        """Perform the plan until it is over; cancelled from outside, it cancels all and goes on.
+
+        That cancellation is kept in `cancelled`, for the caller to raise once all is done.
+        """
+        self.run.conductors.append(self)
+        now = self.loop.time()
+        if timeout is not None:
+            self._timeout = timeout
+            self._deadline = now + timeout
+            self._timers.append(self.loop.call_at(self._deadline, self._timed_out))
+        try:
+            self.perform(self.plan.begin(now))
+            while not self.plan.is_over:
+                self._wake = self.loop.create_future()
+                try:
+                    await self._wake
+                except asyncio.CancelledError as error:
+                    self._cancelled_from_outside(error)
+            if self._bug is not None:
+                raise self._bug
+        finally:
+            for timer in self._timers:
+                timer.cancel()
+            self._timers.clear()
+            self.run.conductors.remove(self)
+
+    def take_cancelled(self) -> asyncio.CancelledError | None:
+        """Return the cancellation that came from outside, to be raised; it is not kept."""
+        taken, self.cancelled = self.cancelled, None
+        return taken
+
+    def keep_cancelled(self, error: asyncio.CancelledError) -> int | None:
+        """Keep a cancellation that came from outside; return the signal behind it, if any."""
+        if self.cancelled is None:
+            self.cancelled = error
+        self.signal = self.signal or interrupted_by(error)
+        return self.signal
+
+    def _cancelled_from_outside(self, error: asyncio.CancelledError) -> None:
+        signum = self.keep_cancelled(error)
+        if signum is not None:
+            self.stop(StopReason.SIGNAL, f"interrupted by {Interrupted(signum)}")
+        else:
+            self.stop(StopReason.CANCELLED, "the run was cancelled")
+
+    # -- from outside, and from jobs ---------------------------------------------------------
+
+    @property
+    def is_busy(self) -> bool:
+        """True if progress is sure to come."""
+        return self.plan.is_busy or bool(self._due_later)
+
+    def stop(self, reason: StopReason, text: str) -> None:
+        """Stop this engine."""
+        self.perform(self.plan.stop(reason, text, self.loop.time()))
+
+    def cancel(self, node: Node, reason: str) -> None:
+        """Cancel one job, of this engine or of one inside it that has not begun."""
+        if node.plan is not None:
+            self.perform(node.plan.cancel(node, reason, self.loop.time()))
+
+    def ready(self, node: Node) -> None:
+        """A job has called `ready()`."""
+        self.run.in_loop(self._ready, node)
+
+    def _ready(self, node: Node) -> None:
+        self.perform(self.plan.ready(node, self.loop.time()))
+
+    def progress(self, node: Node, *fields: Any) -> None:
+        """A job has called `report()`."""
+        self.run.in_loop(self.run.tell, JobProgress, node.id, *fields)
+
+    def output(self, node: Node, stream: str, lines: list[str]) -> None:
+        """A job has called `output()`."""
+        self.run.in_loop(self._output, node.id, stream, lines)
+
+    def _output(self, job: str, stream: str, lines: list[str]) -> None:
+        for line in lines:
+            self.run.tell(JobOutput, job, stream, line)
+
+    def added(self, nodes: list[Node], plan: Plan, first: int = 1) -> None:
+        """Tell of jobs that were added while running, to `plan`: this one's or one inside it.
+
+        `first` is the number of the first job of that plan, see :func:`engine.rows.rows`.
+        """
+        if self.run.tells:
+            outermost = self.run.conductors[0].plan
+            holders = (n for n in nodes_at_every_depth(outermost) if n.inner is plan)
+            parent = next((holder.id for holder in holders), None)
+            for row in rows(nodes, parent, first):
+                self.run.tell(JobAdded, row)
+
+    def forsake(self) -> None:
+        """The loop has stopped for good: settle all that was going on without it."""
+        now, text = self.loop.time(), "left at once by a second Ctrl-C"
+        for node in nodes_at_every_depth(self.plan):
+            task, node.handle = node.handle, None
+            if task is not None and task.done() and not task.cancelled():
+                task.exception()  # else asyncio complains that nobody looked at it
+            if not node.state.is_over:
+                old, node.state = node.state, State.CANCELLED if node.attempt else State.SKIPPED
+                node.reason, node.ended_at = text, now
+                self.run.tell(JobState, node.id, old, node.state, text, max(node.attempt, 1))
+        for timer in self._timers:
+            timer.cancel()
+
+    def poke(self) -> None:
+        """A pool has a free slot; called by whoever gave it back, from any thread."""
+        self.run.in_loop(self._poked)
+
+    def _poked(self) -> None:
+        if not self.plan.is_over:
+            self.perform(self.plan.dispatch())
+
+    # -- instructions ------------------------------------------------------------------------
+
+    def perform(self, instructions: Iterable[Instruction]) -> None:
+        """Carry out `instructions`, after those that are being carried out already.
+
+        A reader of events may call back, and cancel a job whose start is still on the list.
+        """
+        to_do = self._to_do
+        is_outermost_call = not to_do
+        to_do.extend(instructions)
+        if not is_outermost_call:
+            return
+        while to_do:
+            instruction = to_do[0]
+            do = instruction[0]
+            if do is _START:
+                self._start(instruction[1])
+            else:
+                _HOW[do](self, *instruction[1:])
+            to_do.popleft()
+        if self._stopped:
+            self._give_grace()
+        plan = self.plan
+        if plan.alive == plan.passive and not self.is_busy:
+            # Not now: other instructions may be on their way.
+            self.loop.call_soon(self._check_progress)
+
+    def _check_progress(self) -> None:
+        if not self.is_busy and self.run.stuck is None:
+            self.run.check_progress()
+
+    def _tell(self, node: Node, old: State, new: State, reason: str, *attempt: Any) -> None:
+        number, retry_in = attempt
+        most = most_attempts(node.job.retry)
+        self.run.tell(JobState, node.id, old, new, safe_line(reason), number, most, retry_in)
+
+    def _tell_ready(self, node: Node) -> None:
+        self.run.tell(JobReady, node.id)
+
+    def _tell_stopping(self, reason: StopReason) -> None:
+        if self.run.conductors[:1] == [self]:
+            self.run.tell(RunStopping, reason)
+
+    def _drain(self, turns: int = _DRAIN_TURNS) -> None:
+        """Let the loop turn, so that a bus gets its last message out."""
+        if turns:
+            self.loop.call_soon(self._drain, turns - 1)
+        else:
+            self.perform(self.plan.drained(self.loop.time()))
+
+    def _more(self) -> None:
+        self.loop.call_soon(self._poked)
+
+    def _wake_up(self, wake: Callable[[], None]) -> None:
+        wake()
+
+    def _over(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    def _start(self, node: Node) -> None:
+        paused = self._paused.get(node)
+        if paused is not None:  # its next attempt
+            if not paused.done():
+                paused.set_result(None)
+            return
+        if node.started_at is None:
+            node.started_at = self.loop.time()
+        name, context = node.job.label or NOLABEL, self._context.copy()
+        node.handle = task = JobTask(self._live(node), loop=self.loop, name=name, context=context)
+        task.node = node
+
+    def lost(self, node: Node) -> None:
+        """The task of a job was cancelled before its first step."""
+        if node.inner is not None:
+            self.perform(node.inner.forgo("its engine never began", self.loop.time()))
+        self._ended_cancelled(node, asyncio.CancelledError())
+
+    def _stop(self, node: Node, reason: str) -> None:
+        self._stopped.append(node)
+        if node.state is State.RUNNING:  # not while it waits for its next attempt
+            self.run.tell(JobStopping, node.id, safe_line(reason))
+        node.handle.cancel()
+
+    def _give_grace(self) -> None:
+        """Abandon those just stopped that will not have ended by themselves in time."""
+        bounds: dict[float, list[Node]] = {}
+        for node in self._stopped:
+            bounds.setdefault(self.engine.grace_for(node.job), []).append(node)
+        self._stopped.clear()
+        for grace, nodes in bounds.items():
+            self._timers.append(self.loop.call_later(grace, self.abandon, nodes))
+
+    def abandon(self, nodes: list[Node]) -> None:
+        """Give up those of `nodes` that were asked to stop and are still alive."""
+        for node in nodes:
+            if node.is_alive and node.stop is not None:
+                node.is_abandoned = True
+                why = f"it swallowed its cancellation ({node.stop[1]})"
+                reason = f"abandoned, it may still run: {why}"
+                self.run.log(logging.WARNING, f"{name_of(node.job)} {reason}")
+                self._settle(node, State.CANCELLED, reason)
+
+    def _timed_out(self) -> None:
+        if self.plan.stopping is None:
+            self.stop(StopReason.TIMEOUT, f"the run took more than its {self._timeout:g}s")
+
+    # -- one job -----------------------------------------------------------------------------
+
+    async def _live(self, node: Node) -> None:
+        """The whole life of a started job, as its task."""
+        current.set(node)
+        node.handle.node = None
+        job = node.job
+        try:
+            if job.timeout is None and job.retry is None:
+                result = await job.corun()
+            else:
+                result = await Attempts(self, node).make()
+        except LeaveNow:
+            raise
+        except BaseException as error:
+            if node.state.is_over:  # it was abandoned: too late to be told but in the log
+                if isinstance(error, Exception):
+                    late = f"{name_of(job)}, abandoned, failed later: {safe_error(error)}"
+                    logger.warning("%s", late)
+            elif isinstance(error, asyncio.CancelledError):
+                self._ended_cancelled(node, error)
+            else:
+                self._ended_badly(node, error)
+        else:
+            if node.stop is not None:
+                self._settle(node, State.CANCELLED, node.stop[1])
+            else:
+                node.result = result
+                self._settle(node, State.FINISHED, "")
+
+    def _ended_cancelled(self, node: Node, error: asyncio.CancelledError) -> None:
+        _without_our_frames(error)
+        if node.stop is None:
+            # It does not hold the job, which holds it: no cycle.
+            name = name_of(node.job)
+            failure = JobCancelled(f"job {name} raised a CancelledError that nobody asked for")
+            failure.__cause__ = error
+            self._fail(node, failure)
+            return
+        reason, said = node.stop[1], said_by(error)
+        if node.stop[0] is Stop.HAND or self.plan.stopping is StopReason.CANCELLED:
+            node.exception = error  # the cause of the JobCancelled that will explain the verdict
+        self._settle(node, State.CANCELLED, f"{reason}; {said}" if said else reason)
+
+    def _ended_badly(self, node: Node, error: BaseException) -> None:
+        _without_our_frames(error)
+        name = name_of(node.job)
+        self._fail(node, error)
+        if not isinstance(error, Exception):
+            # KeyboardInterrupt, SystemExit and their like end the run and come out of it at last.
+            self.run.interrupt(error)
+            self.run.conductors[0].stop(StopReason.CRITICAL_FAILURE, f"{name} failed")
+
+    def _fail(self, node: Node, error: BaseException) -> None:
+        node.exception = error
+        node.traceback = error.__traceback__
+        level = logging.ERROR if node.job.critical else logging.WARNING
+        self.run.log(level, f"{name_of(node.job)} failed: {safe_error(error)}")
+        self._settle(node, State.FAILED, safe_error(error))
+
+    def _settle(self, node: Node, new: State, reason: str) -> None:
+        if node.state.is_over:  # it was abandoned, and has ended after all
+            return
+        now = self.loop.time()
+        node.handle = None
+        try:
+            self.perform(self.plan.settle(node, new, now, reason))
+        except Exception as bug:  # ours: better a run that fails than one that hangs
+            self._bug = bug
+            if self._wake is not None and not self._wake.done():
+                self._wake.set_exception(bug)
+        if self._deadline is not None and now >= self._deadline:
+            # However many callbacks the loop has to go through before it looks at its timers.
+            self._timed_out()
+
+    # -- between attempts --------------------------------------------------------------------
+
+    async def pause(self, node: Node, delay: float, reason: str) -> None:
+        """Have `node` give its slots back, wait `delay` seconds, then for slots again."""
+        future = self._paused[node] = self.loop.create_future()
+        timer = None
+        try:
+            self.perform(self.plan.postpone(node, reason, delay))
+            if delay:
+                self._due_later.add(node)
+                timer = self.loop.call_later(delay, self._due, node)
+            if future.done():
+                await asyncio.sleep(0)  # a job that fails at once must not stop all others
+            else:
+                await future
+        finally:
+            if timer is not None:
+                timer.cancel()
+            self._due_later.discard(node)
+            del self._paused[node]
+
+    def _due(self, node: Node) -> None:
+        self._due_later.discard(node)
+        self.perform(self.plan.due(node))
+
+
+# Not kept in the conductor, where bound methods would make cycles.
+_HOW: dict[Do, Callable[..., None]] = {
+    Do.STOP: Conductor._stop,
+    Do.TELL: Conductor._tell,
+    Do.READY: Conductor._tell_ready,
+    Do.STOPPING: Conductor._tell_stopping,
+    Do.DRAIN: Conductor._drain,
+    Do.MORE: Conductor._more,
+    Do.WAKE: Conductor._wake_up,
+    Do.OVER: Conductor._over,
+}
+
+_OURS = frozenset({Conductor.pause.__code__.co_filename, Attempts.make.__code__.co_filename})
+
+
+def _without_our_frames(error: BaseException) -> None:
+    """Drop what comes before the job's own code from the traceback.
+
+    Our frames say nothing to the user, and through them the error would hold itself.
+    """
+    kept = traceback = error.__traceback__
+    while traceback is not None:
+        if traceback.tb_frame.f_code.co_filename in _OURS:
+            kept = traceback.tb_next
+        traceback = traceback.tb_next
+    error.__traceback__ = kept
