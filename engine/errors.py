@@ -28,7 +28,7 @@ never needs to read the text.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from .text import safe_line
 
@@ -68,6 +68,17 @@ class EngineError(Exception):
     def __init__(self, message: str, jobs: Iterable[AbstractJob] = ()) -> None:
         super().__init__(message)
         self.jobs = tuple(jobs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let errors be copied and pickled, whatever their constructors take."""
+        return _again, (type(self), self.args, self.__dict__)
+
+
+def _again(kind: type[EngineError], args: tuple[Any, ...], state: dict[str, Any]) -> EngineError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
 
 
 class NotAJob(EngineError, TypeError):
@@ -212,6 +223,7 @@ class EngineFailed(ExceptionGroup[Exception], EngineError):
         /,
     ) -> None:
         EngineError.__init__(self, message, jobs)
+        self.args = (message, tuple(exceptions))  # what a copy is made of
 
     def __str__(self) -> str:
         """Return the message, without the count that exception groups add to theirs."""
