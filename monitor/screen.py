@@ -7,13 +7,16 @@ no signal handler and reads nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias, cast
 
 import urwid
 from urwid.display import raw
 
-from .rows import Row
+from .rows import Row, Segment
+
+Line: TypeAlias = list[tuple[str, None, bytes]]
+"""A row as urwid has it in a canvas: attributes, character sets, and text in UTF-8."""
 
 Size: TypeAlias = tuple[int, int]
 """Columns and rows."""
@@ -45,8 +48,33 @@ Only colours that themes, dark and light, keep readable; grey is the text's own 
 """
 
 
+class Frame(urwid.Canvas):
+    """A canvas of rows that are as wide as it is; shown as a whole, never a part of another one."""
+
+    cacheable = False
+
+    def __init__(self, lines: list[Line], columns: int) -> None:
+        super().__init__()
+        self.lines = lines
+        self._columns = columns
+
+    def rows(self) -> int:
+        """Return how many there are."""
+        return len(self.lines)
+
+    def cols(self) -> int:
+        """Return how wide they are."""
+        return self._columns
+
+    def content(self, *_: Any, **__: Any) -> Iterator[Any]:
+        """Give them, all of them."""
+        return iter(self.lines)
+
+
 class Page(urwid.Widget):
     """A box of rows that a function composes for its size, and keys that a function takes.
+
+    A row that was in the last frame too is not made again.
 
     Args:
         compose: given columns and rows, returns as many rows of that width.
@@ -69,20 +97,34 @@ class Page(urwid.Widget):
         super().__init__()
         self._compose = compose
         self._press = press
+        self._made: dict[tuple[Segment, ...], Line] = {}
+        self._columns = 0
 
-    def render(self, size: Size, focus: bool = False) -> urwid.TextCanvas:  # type: ignore[override]
-        """Return the rows for this size as one canvas."""
+    def render(self, size: Size, focus: bool = False) -> Frame:  # type: ignore[override]
+        """Return the rows for this size as one canvas.
+
+        Raises:
+            urwid.CanvasError: a row is not as wide as the screen.
+        """
         columns, rows = size
-        texts, attributes = [], []
-        for row in self._compose(columns, rows) if columns and rows else [[]] * rows:
-            pieces = [(attribute, text.encode()) for attribute, text in row]
-            texts.append(b"".join(piece for _, piece in pieces))
-            attributes.append([(attribute, len(piece)) for attribute, piece in pieces])
-        return urwid.TextCanvas(texts, cast("Any", attributes), maxcol=columns)
+        composed = self._compose(columns, rows) if columns and rows else [[]] * rows
+        keys = [tuple(row) for row in composed]
+        before = self._made if columns == self._columns else {}
+        self._columns = columns
+        self._made = {key: before.get(key) or _line(key, columns) for key in keys}
+        return Frame([self._made[key] for key in keys], columns)
 
     def keypress(self, size: Size, key: str) -> str | None:  # type: ignore[override]
         """Take a key; return it if it means nothing."""
         return None if self._press(key) else key
+
+
+def _line(row: tuple[Segment, ...], columns: int) -> Line:
+    """Return a row as urwid has it in a canvas."""
+    text = "".join(text for _, text in row)
+    if urwid.calc_width(text, 0, len(text)) != columns:
+        raise urwid.CanvasError(f"a row that is not {columns} cells wide: {text!r}")
+    return [(attribute, None, text.encode()) for attribute, text in row]
 
 
 class Screen:
@@ -96,7 +138,7 @@ class Screen:
         self._raw = _Raw(write)
         self._raw.register_palette(cast("Any", PALETTE))
         self._size: Size = (0, 0)
-        self._content: list[Any] = []
+        self._lines: list[Line] = []
         self._typed: list[int] = []
 
     def enter(self) -> None:
@@ -115,14 +157,13 @@ class Screen:
 
     def draw(self, page: Page, size: Size) -> None:
         """Draw a page; only what differs from the last frame is written."""
-        canvas = page.render(size)
-        content = list(canvas.content())
+        frame = page.render(size)
         if size != self._size:
             self._raw.clear()
-        elif content == self._content:
+        elif frame.lines == self._lines:
             return
-        self._size, self._content = size, content
-        self._raw.draw_screen(size, canvas)
+        self._size, self._lines = size, frame.lines
+        self._raw.draw_screen(size, frame)
 
     def keys(self, typed: bytes) -> list[str]:
         """Return the keys that `typed` completes; what is the beginning of one is kept."""
