@@ -25,6 +25,7 @@ from typing import Any
 import asyncssh
 
 from engine import report
+from engine.text import safe_line
 
 from .errors import SshError, TransferFailed, UnsafePath
 from .filesystem import Entry, FileSystem, Kind, Reader, Writer
@@ -35,6 +36,8 @@ _LANES = 16  # blocks of one file in flight at once
 _BLOCKS = 32  # blocks in flight at once, in all files together
 _CLEANUP = 1.0  # seconds for each step of cleaning up, when a copy is cut short
 _REPORT_EVERY = 0.1  # seconds between two reports of progress
+
+_LINE = 300  # characters, at most, to tell of what was left out
 
 _MAGIC = re.compile(r"[*?[]")
 
@@ -175,7 +178,7 @@ class Copy:
                 elif entry.kind is Kind.LINK:
                     await self._list_link(item, depth)
                 else:
-                    self.left_out.append(f"{path}: neither a file, a folder nor a link")
+                    self._leave_out(path, "neither a file, a folder nor a link")
 
     async def _bounded(
         self, entries: AsyncGenerator[Entry, None], folder: str
@@ -194,7 +197,10 @@ class Copy:
         if stays_inside(says, depth):
             self._links.append((item.target, says))
         else:
-            self.left_out.append(f"{item.path}: a link that leads out, to {says}")
+            self._leave_out(item.path, f"a link that leads out, to {says}")
+
+    def _leave_out(self, path: str, why: str) -> None:
+        self.left_out.append(safe_line(f"{path}: {why}", _LINE))
 
     def _own_name(self, path: str) -> str:
         name = posixpath.basename(path.rstrip("/"))
