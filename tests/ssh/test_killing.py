@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import Engine, Job
+from engine import CallJob, Engine, Job, Sequence
 from sshjobs import LocalNode, Run, SshJob, SshNode
 from tests.processes import marked, wait_until
 from tests.ssh.conftest import node_of
