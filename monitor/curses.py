@@ -8,11 +8,11 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, Literal, TypeAlias, cast
 
-from engine import AbstractJob, BadOption, Engine, Sequence, Tick, watch
+from engine import AbstractJob, BadOption, Engine, RunEnded, Sequence, Tick, watch
 from engine.text import safe_repr
 
 from .display import Display, Face
@@ -84,15 +84,15 @@ class EngineCurses(Engine):
 
 @contextmanager
 def attach(
-    engine: Engine,
+    engine: Engine | None = None,
     *,
     ui: Ui = "auto",
     ascii: bool | None = None,
 ) -> Iterator[None]:
-    """Show the next run of an engine of any kind, `corun()` too.
+    """Show the runs of an engine of any kind, by `orchestrate()` or `corun()`.
 
     Args:
-        engine: the outermost one of the run.
+        engine: the outermost one; None shows every run that starts meanwhile, one at a time.
         ui: as for :class:`EngineCurses`.
         ascii: likewise.
 
@@ -107,11 +107,39 @@ def attach(
     True
     """
     _check(ui)
-    with (
-        _shown(engine, ui, ascii) as display,
-        watch(lambda started: display if started is engine else None),
-    ):
-        yield
+    guests: list[_Guest] = []
+
+    def guest(started: Engine) -> _Guest | None:
+        if engine is not None and started is not engine:
+            return None
+        guests.append(_Guest(started, ui, ascii))
+        return guests[-1]
+
+    with watch(guest):
+        try:
+            yield
+        finally:
+            for each in guests:
+                each.close()
+
+
+class _Guest:
+    """Shows a run that somebody else began; ends with the run, or when it is closed."""
+
+    def __init__(self, engine: Engine, ui: Ui, ascii_only: bool | None) -> None:
+        self._shown = ExitStack()
+        self._display = self._shown.enter_context(_shown(engine, ui, ascii_only))
+
+    def put_nowait(self, event: Tick) -> None:
+        """Show an event."""
+        if self._display is not None:
+            self._display.put_nowait(event)
+        if isinstance(event, RunEnded):
+            self.close()
+
+    def close(self) -> None:
+        """Give the terminal back; a second call does nothing."""
+        self._shown.close()
 
 
 class _Controls:

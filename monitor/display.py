@@ -89,7 +89,10 @@ class Display:
             return
         self._queue.put_nowait(event)
         if self._show is None and isinstance(event, RunStarted):
+            # Closed if this fails: then there is nobody to take what would be put.
+            self._closed = True
             self._show = _Show(self._make_face(), self._queue)
+            self._closed = False
 
     def close(self) -> None:
         """Give back the terminal, say the last; then do nothing more."""

@@ -140,16 +140,20 @@ class Screen:
         self._size: Size = (0, 0)
         self._lines: list[Line] = []
         self._typed: list[int] = []
+        self._encoding = ""
 
     def enter(self) -> None:
         """Go to the alternate screen."""
+        self._encoding = urwid.util.get_encoding()
         urwid.set_encoding("utf-8")
         self._raw.start()
         self.redraw()
 
     def leave(self) -> None:
         """Go back to the main screen, which is as it was."""
-        self._raw.stop()
+        if self._raw.started:
+            self._raw.stop()
+            urwid.set_encoding(self._encoding)
 
     def redraw(self) -> None:
         """Have the next frame drawn whole, whatever the terminal shows."""

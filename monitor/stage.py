@@ -178,7 +178,11 @@ class Stage:
         if self._place in _FOR_GOOD:
             raise error
         _LOG.warning("the screen has failed, the run goes on in plain lines", exc_info=error)
-        self._go(Place.GONE)
+        try:
+            self._go(Place.GONE)
+        except Exception:
+            self.rescue()
+            raise
 
     def close(self) -> None:
         """Give back the terminal."""

@@ -95,7 +95,9 @@ class Terminal:
         except BlockingIOError:
             return b""
         except OSError as error:
-            raise EOFError("the terminal hung up") from error
+            if self.in_front():
+                raise EOFError("the terminal cannot be read") from error
+            return b""  # what was typed is for somebody else
         if not typed:
             raise EOFError("the terminal hung up")
         return typed

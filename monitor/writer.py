@@ -26,7 +26,7 @@ _PATIENCE = 100
 
 
 class Target(Protocol):
-    """Where a writer's text goes; both methods may block, and raise OSError or ValueError."""
+    """Where a writer's text goes; its methods may block, and raise."""
 
     encoding: str
     """In which text becomes the bytes that are written."""
@@ -96,8 +96,13 @@ class Stream:
         """Leave the stream to its owner."""
 
 
-def target_of(stream: TextIO) -> Target:
-    """Return the target that writes where `stream` does; what it has buffered goes first."""
+def target_of(stream: TextIO | None) -> Target:
+    """Return the target that writes where `stream` does; what it has buffered goes first.
+
+    A program without a console has None for its stdout: what is written there is dropped.
+    """
+    if stream is None:
+        return Descriptor(os.open(os.devnull, os.O_WRONLY), "utf-8")
     try:
         fd = os.dup(stream.fileno())
     except (AttributeError, io.UnsupportedOperation, ValueError, OSError):
@@ -190,8 +195,9 @@ class Writer:
     def _write(self, data: bytes) -> None:
         try:
             self._target.write(data)
-        except (OSError, ValueError):
-            # Closed pipe, terminal hung up, stream closed by its owner: nobody is there to be told.
+        except Exception:
+            # Closed pipe, terminal hung up, stream closed by its owner, or one that raises what it
+            # likes: nobody is there to be told.
             self._broken = True
         finally:
             with self._changed:

@@ -243,6 +243,29 @@ def test_attach_shows_any_engine() -> None:
     assert recorder.qsize() > 5
 
 
+def test_attach_shows_every_run_one_after_the_other() -> None:
+    pipe = Pipe()
+    with pipe.as_stdout(), attach(ui="plain"):
+        for name in "first", "second":
+            assert Engine(Job(work, label=name), label=name).orchestrate()
+            print(f"after {name}")
+        assert EngineCurses(Job(work, label="third"), ui="json").orchestrate()
+    lines = pipe.close().splitlines()
+    ends = [lines.index("after first"), lines.index("after second")]
+    assert all("first" in line for line in lines[: ends[0]] if "counts" not in line)
+    assert all("second" in line for line in lines[ends[0] + 1 : ends[1]] if "counts" not in line)
+    assert all(line.startswith("{") for line in lines[ends[1] + 1 :])
+
+
+def test_a_face_that_cannot_begin_harms_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    assert EngineCurses(Job(work), ui="plain").orchestrate()
+    assert EngineCurses(Job(work), ui="json").orchestrate()
+    assert caplog.text == ""
+
+
 def test_an_exception_of_the_run_comes_out() -> None:
     async def leave() -> None:
         raise SystemExit(3)
