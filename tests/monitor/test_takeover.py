@@ -1,7 +1,5 @@
 """Prints of jobs: told to the run, safe; kept raw, and replayed once, in order."""
 
-# ruff: noqa: T201 - prints are what this is about
-
 from __future__ import annotations
 
 import asyncio

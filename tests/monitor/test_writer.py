@@ -154,5 +154,5 @@ def test_an_idle_writer_costs_nothing() -> None:
 
 def test_stdout_of_a_test_is_a_target() -> None:
     target = target_of(sys.stdout)
-    target.write("")
+    target.write(b"")
     target.close()
