@@ -160,6 +160,9 @@ PROGRAMS: dict[str, Callable[[], Engine]] = {
 
 
 if __name__ == "__main__":
+    # What a shell starts in the background ignores Ctrl-C, and so would this.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if sys.argv[1] == "at-every-turn":
         at_every_turn(sys.argv[2])
     else:
