@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import time
+from contextlib import suppress
 
 from engine import Tick
 
@@ -18,6 +20,8 @@ from .writer import Writer, target_of
 class Plain:
     """A line for each change of state; prints of jobs come between them as they are.
 
+    For these to keep their place stdout is line buffered meanwhile, as it is on a terminal.
+
     Args:
         ascii_only: use no character above 127.
     """
@@ -25,6 +29,7 @@ class Plain:
     def __init__(self, *, ascii_only: bool) -> None:
         self._model = Model()
         self._ascii_only = ascii_only
+        self._buffered: io.TextIOWrapper | None = None
         self._lines: list[str] = []
         self._printer = PlainPrinter(self._lines.append, self._model, ascii_only=ascii_only)
 
@@ -32,6 +37,9 @@ class Plain:
         """Begin to write where stdout writes now."""
         self._wake = wake
         self._writer = Writer(target_of(sys.stdout))
+        if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.line_buffering:
+            self._buffered = sys.stdout
+            self._buffered.reconfigure(line_buffering=True)
 
     def wait(self, timeout: float) -> None:
         """Wait."""
@@ -64,6 +72,9 @@ class Plain:
 
     def end(self, *, complete: bool) -> None:
         """Tell that the run was left, if it was, and have all written out."""
+        if self._buffered is not None:
+            with suppress(OSError, ValueError):  # its reader went away, or its owner closed it
+                self._buffered.reconfigure(line_buffering=False)
         if complete and self._model.run.ended is None:
             told = summary(self._model, time.monotonic(), ascii_only=self._ascii_only)
             self._lines.append(f"{told[0]}\n")

@@ -327,13 +327,21 @@ def test_a_reader_that_goes_away_silences_the_monitor_not_the_run(ui: Ui) -> Non
     pipe.close()
 
 
-def test_prints_before_and_after_keep_their_place() -> None:
+def test_prints_keep_their_place() -> None:
+    async def printing() -> None:
+        await asyncio.sleep(0.3)
+        print("printed")
+        await asyncio.sleep(0.3)
+
     pipe = Pipe()
     with pipe.as_stdout():
         sys.stdout.write("before\n")
-        EngineCurses(Job(work, label="load"), ui="plain").orchestrate()
+        EngineCurses(Job(printing, label="printing"), ui="plain").orchestrate()
         sys.stdout.write("after\n")
+        assert not pipe.stream.line_buffering
     lines = pipe.close().splitlines()
     assert lines[0] == "before"
     assert lines[-1] == "after"
-    assert len(lines) > 3
+    place = lines.index("printed")
+    assert "running" in lines[place - 1]
+    assert "finished" in lines[place + 1]
