@@ -43,7 +43,7 @@ class Sequence(JobSequence):
         self._jobs: list[AbstractJob] = []
         self._engine = engine
         # What was asked of a Sequence before it had a first job.
-        self._early: list[tuple[str, tuple[Any, ...]]] = []
+        self._early: dict[str, list[AbstractJob | Sequence]] = {"requires": [], "after": []}
         self.requires(required)
         self.append(*jobs)
 
@@ -54,14 +54,12 @@ class Sequence(JobSequence):
 
     def append(self, *jobs: AbstractJob | Sequence) -> Sequence:
         """Add `jobs` at the end, each requiring the one before it; return this Sequence."""
-        for job in flat_jobs(jobs, "Sequence"):
+        for job in list(flat_jobs(jobs, "Sequence")):  # all are looked at before any is taken
             if self._jobs:
                 job.requires(self._jobs[-1])
                 engine = self._engine or self._jobs[-1].engine
             else:
-                for how, others in self._early:
-                    getattr(job, how)(*others)
-                self._early.clear()
+                job.requires(self._early["requires"]).after(self._early["after"])
                 engine = self._engine
             self._jobs.append(job)
             if engine is not None and job.engine is not engine:
@@ -72,7 +70,7 @@ class Sequence(JobSequence):
         """Return the last job; of an empty Sequence, what it requires."""
         if self._jobs:
             return self._jobs[-1:]
-        return [job for how, jobs in self._early if how == "requires" for job in last_jobs(jobs)]
+        return last_jobs(self._early["requires"])
 
     def requires(self, *jobs: Jobs, remove: bool = False) -> Sequence:
         """Have the first job require `jobs`, see `AbstractJob.requires`; return this Sequence."""
@@ -85,10 +83,11 @@ class Sequence(JobSequence):
     def _relate(self, how: str, jobs: tuple[Jobs, ...], remove: bool) -> Sequence:
         if self._jobs:
             getattr(self._jobs[0], how)(*jobs, remove=remove)
-        elif remove:
-            self._early = [(kind, others) for kind, others in self._early if others != jobs]
-        elif any(job is not None for job in jobs):
-            self._early.append((how, jobs))
+            return self
+        early, others = self._early[how], jobs_in(jobs, "Sequence.", how, "()")
+        self._early[how] = [job for job in early if job not in others]
+        if not remove:
+            self._early[how] += others
         return self
 
     def __rshift__(self, others: Any) -> Any:
