@@ -301,7 +301,9 @@ def _explained(
     if isinstance(error, asyncssh.PermissionDenied) or client.knows_server:
         return AuthFailed(_refusal(error, node, settings), node=node, phase="login")
     if isinstance(error, asyncssh.ChannelOpenError):
-        problem = f"the gateway cannot reach it: {error.reason}"
+        forbids = error.code == asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED
+        reason = "it forwards no connections (AllowTcpForwarding)" if forbids else error.reason
+        problem = f"the gateway cannot reach it: {reason}"
         return Unreachable(problem, node=node, hop=settings.gateway, phase="connect")
     if isinstance(error, socket.gaierror):
         return Unreachable(f"unknown name {settings.host!r}", node=node, phase="connect")

@@ -172,6 +172,7 @@ class Link:
                 await asyncio.wait(self._ending, timeout=CLOSE_TIMEOUT)
             if self._connection is not None:
                 await _close(self._connection)
+                log.debug("%s: closed", self.node)
         finally:
             self._connection = self._sftp = None
             await self._through(None)

@@ -1,0 +1,392 @@
+"""Logging in: keys, agents, certificates, passwords, questions; and the files of OpenSSH."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+import pytest
+
+from engine import Engine, run
+from sshjobs import AuthFailed, Secret, SshError, SshJob, SshNode
+from sshjobs.settings import read_settings
+from tests.ssh.conftest import node_of
+from tests.sshd import Sshd
+
+
+def why_not(node: SshNode) -> SshError:
+    job = SshJob(node, "true", critical=False)
+    Engine(job).orchestrate()
+    error = job.raised_exception()
+    assert isinstance(error, SshError), error
+    return error
+
+
+def works(node: SshNode) -> bool:
+    return Engine(SshJob(node, "true")).orchestrate()
+
+
+@pytest.fixture
+def encrypted(server: Sshd, tmp_path: Path) -> Path:
+    """The key of the server, encrypted."""
+    path = tmp_path / "encrypted"
+    shutil.copy(server.key, path)
+    shutil.copy(f"{server.key}.pub", f"{path}.pub")
+    subprocess.run(["ssh-keygen", "-q", "-p", "-P", "", "-N", "canary", "-f", path], check=True)
+    return path
+
+
+@pytest.fixture
+def agent(server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An agent that knows the key of the server."""
+    socket = tmp_path / "agent"
+    with subprocess.Popen(["ssh-agent", "-D", "-a", socket], stdout=subprocess.DEVNULL) as process:
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
+        while subprocess.run(["ssh-add", "-q", server.key], check=False).returncode == 2:
+            pass
+        yield socket
+        process.terminate()
+
+
+def test_no_key_will_do(server: Sshd, home: Path) -> None:
+    error = why_not(node_of(server, keys=None))
+    assert isinstance(error, AuthFailed)
+    assert error.phase == "login"
+    assert "login as plain refused (0 keys tried)" in str(error)
+
+
+def test_the_usual_keys_are_tried(server: Sshd, home: Path) -> None:
+    (home / ".ssh").mkdir()
+    shutil.copy(server.key, home / ".ssh/id_ed25519")
+    assert works(node_of(server, keys=None))
+
+
+def test_an_encrypted_key_needs_its_passphrase(server: Sshd, encrypted: Path, home: Path) -> None:
+    assert works(node_of(server, keys=encrypted, passphrase="canary"))
+    assert works(node_of(server, keys=encrypted, passphrase=Secret("canary")))
+    error = why_not(node_of(server, keys=encrypted))
+    assert isinstance(error, AuthFailed)
+    assert error.path == str(encrypted)
+    assert "give its passphrase=" in str(error)
+    error = why_not(node_of(server, keys=encrypted, passphrase="wrong"))
+    assert isinstance(error, AuthFailed)
+    assert "wrong" not in str(error).replace("wrong passphrase", "")
+
+
+def test_a_key_that_is_not_there_is_told(server: Sshd, home: Path) -> None:
+    error = why_not(node_of(server, keys="/nowhere/key"))
+    assert isinstance(error, AuthFailed)
+    assert (error.path, error.phase) == ("/nowhere/key", "login")
+    assert "No such file" in str(error)
+
+
+def test_an_agent_is_asked(agent: Path, server: Sshd, encrypted: Path) -> None:
+    assert works(node_of(server, keys=None))
+    # It has the key that we cannot read.
+    assert works(node_of(server, keys=encrypted))
+
+
+def test_with_keys_given_the_agent_is_asked_for_no_others(
+    agent: Path, server: Sshd, tmp_path: Path
+) -> None:
+    key = tmp_path / "key"
+    key.touch(mode=0o600)
+    asyncssh.generate_private_key("ssh-ed25519").write_private_key(str(key))
+    assert isinstance(why_not(node_of(server, keys=key)), AuthFailed)
+    assert isinstance(why_not(node_of(server, keys=[])), AuthFailed)
+
+
+def test_a_certificate_beside_the_key_is_used(tmp_path: Path) -> None:
+    authority = asyncssh.generate_private_key("ssh-ed25519")
+    authority.write_public_key(str(tmp_path / "authority"))
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    (tmp_path / "key").touch(mode=0o600)
+    key.write_private_key(str(tmp_path / "key"))
+    with Sshd(TrustedUserCAKeys=tmp_path / "authority") as server:
+        node = node_of(server, keys=tmp_path / "key")
+        assert isinstance(why_not(node), AuthFailed)
+        certificate = authority.generate_user_certificate(key, "id", principals=[server.username])
+        certificate.write_certificate(str(tmp_path / "key-cert.pub"))
+        # A file beside the key is no change of the key: a new path is a new key.
+        shutil.copy(tmp_path / "key", tmp_path / "other")
+        shutil.copy(tmp_path / "key-cert.pub", tmp_path / "other-cert.pub")
+        assert works(node_of(server, keys=tmp_path / "other"))
+
+
+def test_a_key_is_read_once(server: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    original = asyncssh.read_private_key
+
+    def count(path: str, *more: Any) -> Any:
+        read.append(path)
+        return original(path, *more)
+
+    monkeypatch.setattr(asyncssh, "read_private_key", count)
+    node = node_of(server)
+    for _ in range(3):
+        assert works(node)
+    assert len(read) <= 1
+
+
+class Server(asyncssh.SSHServer):
+    """A server that takes a password, or asks questions."""
+
+    asked = 0
+
+    def begin_auth(self, username: str) -> bool:
+        return True
+
+    def password_auth_supported(self) -> bool:
+        return self.kind == "password"
+
+    def validate_password(self, username: str, password: str) -> bool:
+        type(self).asked += 1
+        return password == "canary"
+
+    def kbdint_auth_supported(self) -> bool:
+        return self.kind in ("question", "questions")
+
+    def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> Any:
+        if self.kind == "question":
+            return "", "", "en", [("Password: ", False)]
+        return "Title\x1b[31m", "Hello\nthere", "en", [("Colour?\x07 ", True), ("Code? ", False)]
+
+    def validate_kbdint_response(self, username: str, responses: Any) -> bool:
+        type(self).asked += 1
+        return list(responses) in (["canary"], ["blue", "42"])
+
+    kind = "password"
+
+
+@pytest.fixture
+def asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: Path) -> Iterator[SshNode]:
+    """A node whose server takes a password or asks questions (`Server.kind`)."""
+    monkeypatch.setattr(Server, "asked", 0)
+    key = asyncssh.generate_private_key("ssh-ed25519")
+
+    async def serve(process: Any) -> None:
+        process.stdout.write(b"")
+        process.exit(0)
+
+    async def start() -> Any:
+        return await asyncssh.listen(
+            "127.0.0.1",
+            0,
+            server_factory=Server,
+            server_host_keys=[key],
+            process_factory=serve,
+            encoding=None,
+        )
+
+    async def stop(acceptor: Any) -> None:
+        acceptor.close()
+        await acceptor.wait_closed()
+
+    acceptor = run(start())
+    port = acceptor.get_port()
+    known = tmp_path / "known_hosts"
+    known.write_text(f"[127.0.0.1]:{port} {key.export_public_key().decode()}")
+    yield SshNode("me@127.0.0.1", port=port, known_hosts=known, config=None)
+    run(stop(acceptor))
+
+
+def with_options(node: SshNode, **options: Any) -> SshNode:
+    return SshNode(str(node), known_hosts=node.known_hosts, config=None, **options)
+
+
+async def coming_later() -> Secret:
+    await asyncio.sleep(0)
+    return Secret("canary")
+
+
+PASSWORDS = ["canary", Secret("canary"), lambda: "canary", lambda: Secret("canary"), coming_later]
+
+
+@pytest.mark.parametrize("kind", ["password", "question"])
+@pytest.mark.parametrize("password", PASSWORDS)
+def test_passwords(
+    asking: SshNode, kind: str, password: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Server, "kind", kind)
+    assert works(with_options(asking, password=password))
+    assert Server.asked == 1
+
+
+@pytest.mark.parametrize("kind", ["password", "question"])
+def test_a_wrong_password_is_tried_once(
+    asking: SshNode, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Server, "kind", kind)
+    error = why_not(with_options(asking, password="hunter2"))
+    assert isinstance(error, AuthFailed)
+    assert "and a password tried" in str(error)
+    assert "hunter2" not in repr(error)
+    assert Server.asked == 1
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_questions(asking: SshNode, monkeypatch: pytest.MonkeyPatch, later: bool) -> None:
+    monkeypatch.setattr(Server, "kind", "questions")
+    seen: list[Any] = []
+
+    def answer(title: str, instructions: str, prompts: Any) -> Any:
+        seen.append((title, instructions, prompts))
+        return ["blue", "42"]
+
+    async def answer_later(*asked: Any) -> Any:
+        return answer(*asked)
+
+    node = with_options(asking, keyboard_interactive=answer_later if later else answer)
+    assert works(node)
+    assert seen == [("Title", "Hello there", [("Colour? ", True), ("Code? ", False)])]
+    assert isinstance(why_not(with_options(asking, password="canary")), AuthFailed)
+
+
+# -- OpenSSH's files --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def configured(server: Sshd, home: Path) -> Path:
+    """A configuration in the home that knows the server."""
+    (home / ".ssh").mkdir()
+    (home / ".ssh/more").write_text(f"Host lab-*\n  IdentityFile {server.key}\n")
+    config = home / ".ssh/config"
+    config.write_text(
+        f"""
+        Include more
+        Host lab-one
+          HostName {server.host}
+          Port {server.port}
+          User {server.username}
+          UserKnownHostsFile {server.known_hosts}
+        """
+    )
+    return config
+
+
+def test_the_configuration_is_read(configured: Path) -> None:
+    node = SshNode("lab-one")
+    assert works(node)
+    assert node.hostname == "lab-one"
+    assert isinstance(why_not(SshNode("lab-one", username="nosuchuser")), AuthFailed)
+    assert why_not(SshNode("lab-one", config=None, connect_timeout=1)).phase == "connect"
+
+
+def test_another_file_may_be_given(configured: Path, tmp_path: Path) -> None:
+    other = configured.rename(tmp_path / "other")
+    (tmp_path / "more").write_text("")
+    assert works(SshNode("lab-one", config=other))
+    assert works(SshNode("lab-one", config=[str(other)]))
+
+
+def test_jumps_are_gateways_like_others(
+    configured: Path, server: Sshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Sshd(plain=True) as far:
+        with configured.open("a") as file:
+            file.write(
+                f"""
+                Host lab-far
+                  HostName {far.host}
+                  Port {far.port}
+                  User {far.username}
+                  IdentityFile {far.key}
+                  UserKnownHostsFile {far.known_hosts}
+                  ProxyJump lab-one
+                """
+            )
+        before = server.logins()
+        jobs = [SshJob(SshNode("lab-far", keepalive=k), "true") for k in (1, 2)]
+        at_gateway = SshJob(SshNode("lab-one"), "true")
+        assert Engine(*jobs, at_gateway).orchestrate()
+        # The gateways of the two have other options than the node above.
+        assert server.logins() - before == 3
+
+
+def test_jumps_in_a_row(home: Path) -> None:
+    (home / ".ssh").mkdir()
+    (home / ".ssh/config").write_text("Host far\n ProxyJump me@one:2222,two\n")
+    gateway = read_settings(SshNode("far", known_hosts="accept-new")).gateway
+    assert gateway == SshNode(
+        "two",
+        known_hosts="accept-new",
+        gateway=SshNode("me@one:2222", known_hosts="accept-new"),
+    )
+    given = SshNode("far", gateway="other")
+    assert read_settings(given).gateway == SshNode("other")
+
+
+def test_what_is_not_obeyed_is_warned_about(
+    configured: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with configured.open("a") as file:
+        file.write(
+            "  StrictHostKeyChecking no\n  ServerAliveInterval=3\n  UserKnownHostsFile none\n"
+            "Host *\n  LocalForward 1 a:2\n  StrictHostKeyChecking ask\n  Compression yes\n"
+        )
+    for _ in range(2):
+        assert works(SshNode("lab-one"))
+    told = [record.getMessage() for record in caplog.records if "is ignored" in record.msg]
+    assert [re.sub(r"^.*config: | is ignored.*", "", text) for text in told] == [
+        "StrictHostKeyChecking no",
+        "ServerAliveInterval 3",
+        "LocalForward 1 a:2",
+    ]
+    assert "accept-new" in told[0]
+
+
+@pytest.mark.parametrize(
+    "line", ["StrictHostKeyChecking no", "UserKnownHostsFile none", "UserKnownHostsFile /dev/null"]
+)
+def test_no_configuration_switches_the_check_off(server: Sshd, configured: Path, line: str) -> None:
+    text = configured.read_text().replace(f"UserKnownHostsFile {server.known_hosts}", line)
+    configured.write_text(text)
+    assert "nobody knows its host key" in str(why_not(SshNode("lab-one")))
+    assert works(SshNode("lab-one", known_hosts=server.known_hosts))
+
+
+def test_a_bad_configuration_is_told(configured: Path) -> None:
+    with configured.open("a") as file:
+        file.write("  Port many\n")
+    error = why_not(SshNode("lab-two"))
+    assert "bad configuration" in str(error) or error.phase == "connect"
+    error = why_not(SshNode("x", config="/nowhere/config"))
+    assert "/nowhere/config" in str(error)
+
+
+def test_what_commands_the_configuration_asks_for_is_not_run(
+    server: Sshd, configured: Path
+) -> None:
+    with configured.open("a") as file:
+        file.write("  RemoteCommand echo no\n  RequestTTY force\n  SetEnv LANG=x\n  SendEnv *\n")
+    job = SshJob(SshNode("lab-one"), "tty; echo yes")
+    assert Engine(job).orchestrate()
+    assert job.result().stdout == "not a tty\nyes\n"
+
+
+PROXY = """
+import os, select, socket, sys
+link = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+while True:
+    for source in select.select([0, link], [], [])[0]:
+        data = os.read(0, 65536) if source == 0 else link.recv(65536)
+        if not data:
+            sys.exit()
+        link.sendall(data) if source == 0 else os.write(1, data)
+"""
+
+
+def test_a_proxy_command_is_run(server: Sshd, configured: Path) -> None:
+    proxy = configured.with_name("proxy.py")
+    proxy.write_text(PROXY)
+    command = f"{sys.executable} {proxy} {server.host} {server.port}"
+    with configured.open("a") as file:
+        file.write(f"  ProxyCommand {command}\n")
+    assert works(SshNode("lab-one"))
