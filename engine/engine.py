@@ -37,8 +37,8 @@ from .errors import (
 )
 from .graph import needs_of
 from .job import AbstractJob, Job, check_count, check_timeout, last_jobs
+from .listing import debrief, label_of, listing, show, stats
 from .plan import Node, Plan
-from .rows import safe_label
 from .run import Run
 from .sequence import Sequence, flat_jobs
 from .shutdown import has_shutdown, shut_down, tell_of
@@ -489,7 +489,7 @@ class Engine(AbstractJob):
         self._refuse_while_running("start it")
         self.check()
         _refuse_spent(self)
-        run = Run(safe_label(self), readers_of(self, self._has_own_tick()))
+        run = Run(label_of(self), readers_of(self, self._has_own_tick()))
         plan = self.make_plan(run.tells)
         root = self._place = Node(self, plan, 0)
         self._first_number = 1
@@ -789,20 +789,14 @@ class Engine(AbstractJob):
 
     def list(self, details: bool = False) -> None:
         """Print one line per job, in topological, then insertion order."""
-        from .listing import listing, show
-
         show(listing(self, details=details))
 
     def stats(self) -> str:
         """Return how many jobs are in which state, in one line."""
-        from .listing import stats
-
         return stats(self)
 
     def debrief(self, details: bool = False) -> None:
         """Print what came of the last run: the verdict, each failure, what was skipped and why."""
-        from .listing import debrief, show
-
         show(debrief(self, details=details))
 
     def dot_format(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from .errors import name_of
+from .listing import label_of
 from .plan import Node, Plan
 from .text import safe_line
 from .ticks import JobRow
@@ -39,20 +39,12 @@ def rows(nodes: Iterable[Node], parent: str | None, first: int = 1) -> Iterator[
             yield from rows(node.inner.nodes, node.id)
 
 
-def safe_label(job: AbstractJob) -> str:
-    """Return what a job is called on screens; a hook that raises breaks nothing."""
-    try:
-        return safe_line(job.text_label())
-    except Exception as error:  # a hook of the user
-        return safe_line(f"{name_of(job)} ({type(error).__name__} in text_label)")
-
-
 def _row(node: Node, parent: str | None) -> JobRow:
     job = node.job
     pool = job.pool
     return JobRow(
         id=node.id,
-        label=safe_label(job),
+        label=label_of(job),
         kind=type(job).__name__,
         engine=parent,
         forever=bool(job.forever),

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from .errors import NotAJob, name_of
+from .errors import NotAJob
 from .job import AbstractJob, JobSequence, drop_coroutine, jobs_in, last_jobs
+from .listing import label_of
 from .text import safe_repr
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ class Sequence(JobSequence):
         return True
 
     def __repr__(self) -> str:
-        names = ", ".join(name_of(job) for job in self._jobs)
+        names = ", ".join(label_of(job) for job in self._jobs)
         return f"<Sequence [{names}]>"
 
 
