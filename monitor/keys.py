@@ -50,20 +50,18 @@ Action = Callable[[Desk], object]
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One line of the table.
+    """One line of the table: a key, or some that belong together.
 
     Attributes:
-        names: of the keys that do the same, as urwid calls them; none for one that is a signal.
         shown: how they are called in the help.
         help: what they do, in a few words.
-        act: does it.
+        actions: what each does, by its name as urwid has it; none for a key that is a signal.
         hint: the word for it at the bottom of the screen, if it is worth the room there.
     """
 
-    names: tuple[str, ...]
     shown: str
     help: str
-    act: Action
+    actions: dict[str, Action]
     hint: str = ""
 
 
@@ -94,48 +92,62 @@ def _stop(desk: Desk) -> None:
     desk.ask("stop the run: cancel what runs, then shut down?  y / n", desk.stop_run)
 
 
-def _signal(_: Desk) -> None:
-    """It never comes as a key."""
+def _move(rows: int) -> Action:
+    return lambda desk: desk.view.move(rows)
+
+
+def _move_pages(pages: int) -> Action:
+    return lambda desk: desk.view.move_pages(pages)
 
 
 KEYS = (
-    Key(("?",), "?", "show these keys", _pane(Pane.HELP), "help"),
-    Key(("up", "k"), "Up k", "previous row", lambda desk: desk.view.move(-1)),
-    Key(("down", "j"), "Down j", "next row", lambda desk: desk.view.move(1)),
-    Key(("page up",), "PgUp", "a page up", lambda desk: desk.view.move_pages(-1)),
-    Key(("page down",), "PgDn", "a page down", lambda desk: desk.view.move_pages(1)),
-    Key(("home",), "Home", "first row", lambda desk: desk.view.home()),
-    Key(("end",), "End", "last row", lambda desk: desk.view.end()),
+    Key("?", "show these keys", {"?": _pane(Pane.HELP)}, "help"),
     Key(
-        ("/",),
+        "Up Down k j",
+        "a row up, a row down",
+        {"up": _move(-1), "k": _move(-1), "down": _move(1), "j": _move(1)},
+    ),
+    Key(
+        "PgUp PgDn Home End",
+        "a page up, a page down, first row, last row",
+        {
+            "page up": _move_pages(-1),
+            "page down": _move_pages(1),
+            "home": lambda desk: desk.view.home(),
+            "end": lambda desk: desk.view.end(),
+        },
+    ),
+    Key(
         "/",
-        "filter: state:failed name~node1",
-        lambda desk: desk.view.type_filter(),
+        "filter: state:failed name~node1; Enter keeps it",
+        {"/": lambda desk: desk.view.type_filter()},
         "filter",
     ),
-    Key(("n",), "n", "next failure", _failure(1)),
-    Key(("N",), "N", "previous failure", _failure(-1)),
-    Key(("s",), "s", "sort in another order", lambda desk: desk.view.next_sort(), "sort"),
-    Key((" ",), "Space", "fold or unfold a group", lambda desk: desk.view.fold(desk.model)),
-    Key(("enter",), "Enter", "log of the job", _pane(Pane.LOG), "log"),
-    Key(("f",), "f", "follow the log", lambda desk: desk.view.toggle_follow()),
-    Key(("d",), "d", "details of the job", _pane(Pane.DETAILS)),
-    Key(("w",), "w", "why the job waits", _pane(Pane.WHY), "why"),
-    Key(("tab",), "Tab", "go to the pane, or back", lambda desk: desk.view.switch()),
-    Key(("esc",), "Esc", "close the pane, drop the filter", lambda desk: desk.view.close()),
-    Key(("x",), "x", "cancel the job (asks)", _cancel, "cancel"),
-    Key(("X",), "X", "stop the run, as Ctrl-C (asks)", _stop),
-    Key(("S",), "S", "plain lines; S returns", lambda desk: desk.stream(), "stream"),
-    Key(("ctrl l",), "Ctrl-L", "draw the screen anew", lambda desk: desk.redraw()),
-    Key(("q",), "q", "plain lines for good; the run goes on", lambda desk: desk.leave(), "leave"),
-    Key(("ctrl z",), "Ctrl-Z", "stop here; fg continues", lambda desk: desk.suspend()),
-    Key(("ctrl \\",), "Ctrl-\\", "quit at once, without shutdown", lambda desk: desk.quit()),
-    Key((), "Ctrl-C", "stop the run; twice: leave now", _signal),
+    Key("n N", "next failure, the one before", {"n": _failure(1), "N": _failure(-1)}),
+    Key("s", "sort in another order", {"s": lambda desk: desk.view.next_sort()}, "sort"),
+    Key("Space", "fold or unfold a group", {" ": lambda desk: desk.view.fold(desk.model)}),
+    Key("Enter", "log of the job", {"enter": _pane(Pane.LOG)}, "log"),
+    Key("f", "keep the log at its end, or not", {"f": lambda desk: desk.view.toggle_follow()}),
+    Key("d", "details of the job", {"d": _pane(Pane.DETAILS)}),
+    Key("w", "why the job waits", {"w": _pane(Pane.WHY)}, "why"),
+    Key("Tab", "go to the pane, or back", {"tab": lambda desk: desk.view.switch()}),
+    Key("Esc", "close the pane, else drop the filter", {"esc": lambda desk: desk.view.close()}),
+    Key("x", "cancel the job; asks", {"x": _cancel}, "cancel"),
+    Key("X", "stop the run, as Ctrl-C does; asks", {"X": _stop}),
+    Key("S", "plain lines; S again: the screen", {"S": lambda desk: desk.stream()}, "stream"),
+    Key("q", "plain lines for good; the run goes on", {"q": lambda desk: desk.leave()}, "leave"),
+    Key("Ctrl-L", "draw the screen anew", {"ctrl l": lambda desk: desk.redraw()}),
+    Key("Ctrl-C", "stop the run; twice: leave at once", {}),
+    Key(
+        "Ctrl-Z Ctrl-\\",
+        "stop here until fg; quit without shutdown",
+        {"ctrl z": lambda desk: desk.suspend(), "ctrl \\": lambda desk: desk.quit()},
+    ),
 )
 """All keys, in the order of the help."""
 
-
-_BY_NAME = {name: key for key in KEYS for name in key.names}
+ACTIONS = {name: action for key in KEYS for name, action in key.actions.items()}
+"""What each key does, by its name."""
 
 
 def press(desk: Desk, name: str) -> bool:
@@ -148,10 +160,10 @@ def press(desk: Desk, name: str) -> bool:
     desk.view.notice = ""
     if desk.view.typing and name not in {"ctrl z", "ctrl \\", "ctrl l"}:
         return _type(desk.view, name)
-    key = _BY_NAME.get(name)
-    if key is not None:
-        key.act(desk)
-    return key is not None
+    action = ACTIONS.get(name)
+    if action is not None:
+        action(desk)
+    return action is not None
 
 
 def _type(view: View, name: str) -> bool:
