@@ -106,7 +106,7 @@ class CallJob(AbstractJob):
         elif isinstance(on, concurrent.futures.Executor):
             result = await _in_executor(on, call, args)
         else:
-            result = await on(call, *args)
+            result = await on(_total(call), *args)
         if inspect.iscoroutine(result):
             name = callable_name(self._func)
             drop_coroutine(result)
@@ -148,20 +148,29 @@ async def _in_thread(name: str, func: Callable[..., Any], args: tuple[Any, ...])
             del error  # its traceback leads here: no cycle
 
     threading.Thread(target=work, name=name, daemon=True).start()
-    return await _until_done(future, "its thread may still run")
+    try:
+        return await future
+    except asyncio.CancelledError:
+        if future.cancelled():
+            raise asyncio.CancelledError("its thread may still run") from None
+        raise
 
 
 async def _in_executor(
     executor: concurrent.futures.Executor, func: Callable[..., Any], args: tuple[Any, ...]
 ) -> Any:
-    loop = asyncio.get_running_loop()
     if isinstance(executor, concurrent.futures.ThreadPoolExecutor):
         # Only threads of this process can have the context; elsewhere it could not even be sent.
         context = contextvars.copy_context()
-        future = loop.run_in_executor(executor, context.run, _call, func, *args)
+        submitted = executor.submit(context.run, _call, func, *args)
     else:
-        future = loop.run_in_executor(executor, _call, func, *args)
-    return await _until_done(future, "what it runs may still run")
+        submitted = executor.submit(_call, func, *args)
+    try:
+        return await asyncio.wrap_future(submitted)
+    except asyncio.CancelledError:
+        if not submitted.done():  # it has begun, or it would have been cancelled
+            raise asyncio.CancelledError("what it runs may still run") from None
+        raise
 
 
 def _call(func: Callable[..., Any], *args: Any) -> Any:
@@ -172,11 +181,6 @@ def _call(func: Callable[..., Any], *args: Any) -> Any:
         raise RuntimeError(f"{callable_name(func)} raised StopIteration") from stop
 
 
-async def _until_done(future: asyncio.Future[Any], remains: str) -> Any:
-    """Wait for `future`; once cancelled, say what remains."""
-    try:
-        return await future
-    except asyncio.CancelledError:
-        if future.cancelled():
-            raise asyncio.CancelledError(remains) from None
-        raise
+def _total(func: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `func` so that it can be awaited whatever it raises, by whoever runs it."""
+    return functools.update_wrapper(functools.partial(_call, func), func)
