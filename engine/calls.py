@@ -106,7 +106,7 @@ class CallJob(AbstractJob):
         elif isinstance(on, concurrent.futures.Executor):
             result = await _in_executor(on, call, args)
         else:
-            result = await on(_total(call), *args)
+            result = await on(call, *args)
         if inspect.iscoroutine(result):
             name = callable_name(self._func)
             drop_coroutine(result)
@@ -179,8 +179,3 @@ def _call(func: Callable[..., Any], *args: Any) -> Any:
         return func(*args)
     except StopIteration as stop:
         raise RuntimeError(f"{callable_name(func)} raised StopIteration") from stop
-
-
-def _total(func: Callable[..., Any]) -> Callable[..., Any]:
-    """Return `func` so that it can be awaited whatever it raises, by whoever runs it."""
-    return functools.update_wrapper(functools.partial(_call, func), func)
