@@ -1,0 +1,162 @@
+"""Jobs, coroutines and programs that several tests of the engine share."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import textwrap
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from engine import AbstractJob, Engine, EngineFailed, run
+from engine.testing import Story, run_virtual
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+async def nothing() -> None:
+    """Return at once."""
+
+
+async def value(result: Any, seconds: float = 0) -> Any:
+    """Return `result`, after that many seconds."""
+    await asyncio.sleep(seconds)
+    return result
+
+
+async def fail(error: BaseException | None = None, seconds: float = 0) -> None:
+    """Raise `error`, after that many seconds."""
+    await asyncio.sleep(seconds)
+    raise ValueError("boom") if error is None else error
+
+
+async def for_ever() -> None:
+    """Never return."""
+    await asyncio.get_running_loop().create_future()
+
+
+class Stubborn(AbstractJob):
+    """Goes on for `seconds`, whatever is asked of it."""
+
+    def __init__(self, seconds: float = 100, **options: Any) -> None:
+        super().__init__(**options)
+        self.seconds = seconds
+        self.asked = 0
+
+    async def corun(self) -> str:
+        """Count the cancellations, and swallow them."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self.seconds
+        while (left := end - loop.time()) > 0:
+            try:
+                await asyncio.sleep(left)
+            except asyncio.CancelledError:
+                self.asked += 1
+        return "over at last"
+
+
+async def now() -> float:
+    """Return the time of the running loop."""
+    return asyncio.get_running_loop().time()
+
+
+async def lasts(coroutine: Coroutine[Any, Any, Any]) -> float:
+    """Return how many seconds `coroutine` takes, however it ends."""
+    start = await now()
+    with suppress(EngineFailed):
+        await coroutine
+    return await now() - start
+
+
+def play(engine: Engine) -> bool:
+    """Run on a virtual clock, hold the ticks against the story, and return the verdict."""
+    story = Story()
+    if engine.message_queue is None:
+        engine.message_queue = story
+    try:
+        return run_virtual(engine.corun())
+    except EngineFailed:
+        return False
+    finally:
+        if engine.message_queue is story:
+            engine.message_queue = None
+            story.check()
+
+
+def explanation(engine: Engine) -> tuple[Exception, ...]:
+    """Run on a virtual clock, and return what the EngineFailed that comes out holds."""
+    try:
+        run_virtual(engine.corun())
+    except EngineFailed as failed:
+        return failed.exceptions
+    return ()
+
+
+def python(code: str, *options: str, timeout: float = 20) -> subprocess.CompletedProcess[str]:
+    """Run a program in an interpreter of its own, to its end."""
+    return subprocess.run(
+        [sys.executable, *options, "-c", textwrap.dedent(code)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+class Program:
+    """A program that runs beside the test, and says line by line how far it is."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.errors = ""
+
+    def wait_for(self, word: str) -> None:
+        """Read what it says until it says `word`."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.strip() == word:
+                return
+        raise AssertionError(f"it ended without saying {word!r}: {self.process.communicate()}")
+
+    def end(self, timeout: float = 20) -> tuple[int, list[str]]:
+        """Wait for its end; return its exit status and the lines that it still said."""
+        out, self.errors = self.process.communicate(timeout=timeout)
+        return self.process.returncode, out.split("\n")[:-1]
+
+
+@contextmanager
+def program(code: str, *command: str) -> Iterator[Program]:
+    """Start a program; it is ended with the block, whatever happens."""
+    process = subprocess.Popen(
+        [*command, sys.executable, "-u", "-c", textwrap.dedent(code)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        try:
+            yield Program(process)
+        finally:
+            process.kill()
+
+
+__all__ = [
+    "Program",
+    "Stubborn",
+    "explanation",
+    "fail",
+    "for_ever",
+    "lasts",
+    "nothing",
+    "now",
+    "play",
+    "program",
+    "python",
+    "run",
+    "value",
+]
