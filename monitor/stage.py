@@ -19,7 +19,6 @@ handlers for SIGCONT and SIGWINCH, which only the main thread can have.
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import time
 from collections import deque
@@ -30,6 +29,7 @@ from typing import Protocol
 from engine import JobOutput, JobProgress, Tick
 
 from . import keys
+from .jobcontrol import JobControl, signal_group
 from .layout import compose
 from .model import Model
 from .plain import PlainPrinter
@@ -52,9 +52,6 @@ SHARE = 0.2
 
 LATE = 2.0
 """After so many seconds without a turn we were stopped, and others may have used the terminal."""
-
-ON_ITS_WAY = 1.0
-"""Seconds that a signal to ourselves is waited for; blocked in all threads it never comes."""
 
 LEAVING = 0.2
 """Seconds that the terminal is given to take in what is written before its settings change."""
@@ -102,6 +99,8 @@ class Stage:
         self._terminal = Terminal()
         self._controls = controls
         self._takeover = Takeover()
+        self._jobs = JobControl(self._ask_to_stop)
+        self._stop_asked = False
         self._place = Place.BEHIND
         self._lines: list[str] = []
         self._printer = PlainPrinter(self._lines.append, self.model, ascii_only=ascii_only)
@@ -122,6 +121,7 @@ class Stage:
         self._screen = Screen(self._writer.write)
         self._takeover.start()
         self._takeover.hold()
+        self._jobs.begin()
 
     def wait(self, timeout: float) -> None:
         """Wait for keys, and do what they say."""
@@ -150,6 +150,8 @@ class Stage:
 
     def refresh(self) -> None:
         """Draw a frame, if it is time to, or tell what there is to tell in lines."""
+        if self._stop_asked:
+            self._stop_as_asked()
         now = time.monotonic()
         if self._place not in _FOR_GOOD:
             self._look_who_is_in_front(now)
@@ -157,6 +159,16 @@ class Stage:
             self._draw(now)
         elif self._place is not Place.DEAD:
             self._tell(now)
+
+    def _ask_to_stop(self) -> None:
+        self._stop_asked = True
+        self._wake.set()
+
+    def _stop_as_asked(self) -> None:
+        self._stop_asked = False
+        if self._place not in _FOR_GOOD:
+            self._go(Place.BEHIND)
+        self._jobs.stop_alone()
 
     def _look_who_is_in_front(self, now: float) -> None:
         late, self._turn_at = now - self._turn_at > LATE, now
@@ -201,6 +213,7 @@ class Stage:
 
     def end(self, *, complete: bool) -> None:
         """Replay the prints that were held back, and leave a summary behind."""
+        self._jobs.end()
         self._takeover.stop()
         if complete:
             self._sum_up()
@@ -249,7 +262,7 @@ class Stage:
     def suspend(self) -> None:
         """Give the terminal back, and stop the program until the shell continues it."""
         self._go(Place.BEHIND)
-        signal_group(signal.SIGTSTP)
+        self._jobs.stop_group()
 
     def quit(self) -> None:
         """Give the terminal back, and send SIGQUIT, as the key does elsewhere."""
@@ -339,17 +352,3 @@ class Stage:
             self._writer.wait(LEAVING)
         else:
             self._takeover.replay(name, data)
-
-
-def signal_group(signum: int) -> None:
-    """Do to this process group what a key does elsewhere; return once that is over.
-
-    The signal has its effect when the kernel gives it to the main thread, which may be after
-    `killpg` has returned: until then nobody must touch the terminal again.  To be called by a
-    thread that blocks the signal, as only such a thread sees that it is still on its way.
-    """
-    os.killpg(os.getpgrp(), signum)
-    deadline = time.monotonic() + ON_ITS_WAY
-    while signum in signal.sigpending() and time.monotonic() < deadline:
-        time.sleep(0.005)
-    time.sleep(0.02)

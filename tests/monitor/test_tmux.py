@@ -14,7 +14,7 @@ import pytest
 
 from monitor import keys
 from tests.monitor.playing import PLAY, ROOT, UP, Play, assert_given_back
-from tests.processes import is_alive, is_stopped, wait_until
+from tests.processes import descendants, is_alive, is_stopped, wait_until
 from tests.terminal import Terminal
 
 
@@ -230,6 +230,28 @@ def test_stop_background_and_back_in_front(play: Play) -> None:
     assert play.note()["status"] == 0
 
 
+def test_stopped_by_a_signal_from_elsewhere(play: Play) -> None:
+    terminal = play.start_shell()
+    before = terminal.stty()
+    play.type("$PLAY --seconds 2")
+    terminal.wait_for(UP)
+    pid = descendants(terminal.pid)[0].pid
+    os.kill(pid, signal.SIGTSTP)
+    terminal.wait_for("Stopped")
+    assert not terminal.alternate_on()
+    play.type("clear; fg")
+    terminal.wait_for(UP)
+    terminal.send_keys("q")
+    wait_until(lambda: not terminal.alternate_on(), 5, "the main screen")
+    terminal.send_keys("C-z")
+    terminal.wait_for("Stopped")
+    play.type("clear; fg")
+    terminal.wait_for("verdict True")
+    assert not terminal.alternate_on()
+    terminal.wait_for(re.compile(r"prompt> *\n*$"))
+    assert terminal.stty() == before
+
+
 def test_started_in_the_background(play: Play) -> None:
     terminal = play.start_shell()
     before = terminal.stty()
@@ -298,6 +320,36 @@ def test_hang_up_that_is_ignored(terminal: Terminal, play: Play) -> None:
 def cpu_seconds(pid: int) -> float:
     stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
+
+
+# -- other ways to run ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["twice", "in a running loop", "attached"])
+def test_other_ways_to_run(terminal: Terminal, way: str) -> None:
+    script = """
+import asyncio, sys
+from engine import Engine, Job
+from monitor import EngineCurses, attach
+def make(kind):
+    return kind(*(Job(asyncio.sleep, 0.5, label=f"nap{i}") for i in range(3)), label="play")
+async def in_a_running_loop():
+    return make(EngineCurses).orchestrate()
+async def attached():
+    engine = make(Engine)
+    with attach(engine):
+        return await engine.corun()
+def twice():
+    return [make(EngineCurses).orchestrate() for _ in range(2)]
+way = globals()[sys.argv[1].replace(" ", "_")]
+print("verdict", way() if way is twice else asyncio.run(way()))
+"""
+    terminal.start([sys.executable, "-c", script, way], cwd=ROOT)
+    terminal.wait_for(re.compile(r"▶ nap0"))
+    assert terminal.exit_status() == 0
+    assert_given_back(terminal)
+    left = terminal.screen(history=True)
+    assert left.count("3 jobs finished") == 1 + (way == "twice")
 
 
 # -- many jobs ------------------------------------------------------------------------------------
