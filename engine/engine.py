@@ -123,7 +123,8 @@ class Engine(AbstractJob):
         """The plan of the run that it is part of, from the beginning of that run to its end."""
         self.followers: dict[AbstractJob, JobList] | None = None
         """For each job those that wait for it, as long as the graph does not change."""
-        self._first_number = 1
+        self.first_number = 1
+        """What ticks call its first job; more than 1 once a nested engine is tried again."""
         self._jobs: dict[AbstractJob, None] = {}
         self.conductor: Conductor | None = None
         """Who performs its plan; None before it has begun, and after its end."""
@@ -213,7 +214,7 @@ class Engine(AbstractJob):
             for requires, needs in (True, job.required), (False, job.awaited):
                 for need in needs:
                     conductor.perform(plan.link_late(_node_of(job), _node_of(need), requires, now))
-        conductor.added([_node_of(job) for job in newcomers], plan, self._first_number)
+        conductor.added([_node_of(job) for job in newcomers], plan, self.first_number)
         for job in newcomers:
             conductor.perform(plan.add(_node_of(job), now))
 
@@ -257,6 +258,23 @@ class Engine(AbstractJob):
                 break
             else:
                 stack.pop()
+
+    def find(self, job_id: str) -> AbstractJob:
+        """Return the job that the events of the run going on call `job_id`; else KeyError.
+
+        >>> inner = Engine(Job(asyncio.sleep, 0), Job(asyncio.sleep, 0, label="the second"))
+        >>> Engine(Job(asyncio.sleep, 0), inner).find("2.2")
+        <Job `the second' idle>
+        """
+        found: AbstractJob = self
+        for number in job_id.split("."):
+            if not isinstance(found, Engine):
+                raise KeyError(job_id)
+            place = int(number) - found.first_number
+            if not 0 <= place < len(found):
+                raise KeyError(job_id)
+            found = found.jobs[place]
+        return found
 
     # -- the graph ---------------------------------------------------------------------------
 
@@ -492,7 +510,7 @@ class Engine(AbstractJob):
         run = Run(label_of(self), readers_of(self, self._has_own_tick()))
         plan = self.make_plan(run.tells)
         root = self._place = Node(self, plan, 0)
-        self._first_number = 1
+        self.first_number = 1
         conductor = Conductor(run, self, plan)
         timeout = self.timeout if timeout is None else timeout
         async with self._at_work_with(conductor):
@@ -555,9 +573,9 @@ class Engine(AbstractJob):
         _refuse_spent(self)
         assert node.inner is not None
         started = {n.job for n in nodes_at_every_depth(node.inner) if n.attempt or n.began_before}
-        first_number = self._first_number + len(node.inner.nodes)
+        first_number = self.first_number + len(node.inner.nodes)
         node.inner = self.make_plan(outer.plan.tells)
-        self._first_number = first_number
+        self.first_number = first_number
         for inner in nodes_at_every_depth(node.inner):
             inner.began_before = inner.job in started
         outer.added(node.inner.nodes, node.inner, first_number)
@@ -608,7 +626,7 @@ class Engine(AbstractJob):
             wake=self._poke,
             is_endless=bool(self._jobs) and all(job.forever for job in self._jobs),
         )
-        self.plan, self._verdict, self._first_number = plan, None, 1
+        self.plan, self._verdict, self.first_number = plan, None, 1
         self._shutdown_failures = {}
         for job in self._jobs:
             self._make_node(job, plan)
