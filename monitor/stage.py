@@ -100,7 +100,7 @@ class Stage:
         self._controls = controls
         self._takeover = Takeover()
         self._jobs = JobControl(self._ask_to_stop)
-        self._stop_asked = False
+        self._stop_asked = self._rescued = self._drawn = False
         self._place = Place.BEHIND
         self._lines: list[str] = []
         self._printer = PlainPrinter(self._lines.append, self.model, ascii_only=ascii_only)
@@ -201,34 +201,44 @@ class Stage:
         self._drawn = self._place is Place.SCREEN
         if self._drawn:
             self._screen.leave()
-            self._writer.wait(LEAVING)
+            if not self._writer.wait(LEAVING):
+                self.rescue()
         if self._place is not Place.DEAD:
             self._place = Place.GONE
             self._terminal.give_back()
 
     def rescue(self) -> None:
-        """Give it back past a writer that is stuck."""
+        """Give it back past a writer that is stuck, with all that it still had to write."""
+        self._rescued = True
         self._writer.discard()
         self._terminal.rescue()
 
     def end(self, *, complete: bool) -> None:
         """Replay the prints that were held back, and leave a summary behind."""
         self._jobs.end()
-        self._takeover.stop()
-        if complete:
-            self._sum_up()
+        now = time.monotonic()
+        lines = summary(self.model, now, ascii_only=self.view.ascii_only) if complete else []
+        if self.model.run.ended is None:
+            del lines[1:]
+        # Who leaves now does not wait for a terminal that is stuck; what was printed is lost then.
+        leaves_now = self._rescued and self.model.run.ended is None
+        self._takeover.stop(replay=not leaves_now)
+        if complete and not self._drawn:
+            self._tell(now)
+        else:
+            self._say("".join(f"{line}\n" for line in lines), wait=not leaves_now)
         self._writer.close()
         if complete:
             self._terminal.close()
 
-    def _sum_up(self) -> None:
-        now = time.monotonic()
-        if not self._drawn:
-            self._tell(now)
-            return
-        lines = summary(self.model, now, ascii_only=self.view.ascii_only)
-        ended = self.model.run.ended is not None
-        self._writer.write("".join(f"{line}\n" for line in (lines if ended else lines[:1])))
+    def _say(self, text: str, *, wait: bool) -> None:
+        """Write a text; after a rescue past the writer, waiting for the terminal as prints do."""
+        if not self._rescued:
+            self._writer.write(text)
+        elif wait:
+            self._takeover.replay("stdout", text.encode(self._terminal.encoding, "replace"))
+        else:
+            self._terminal.write_at_once(text)
 
     # -- what keys do -------------------------------------------------------------------------
 

@@ -75,17 +75,20 @@ class Takeover:
                 setattr(sys, name, ours)
                 _redirect_logging(before, ours)
 
-    def stop(self) -> None:
+    def stop(self, *, replay: bool = True) -> None:
         """Give stdout and stderr back, and replay what was kept.
 
         Whoever still holds one of our streams can go on writing to it.
+
+        Args:
+            replay: False drops what was kept.
         """
         for name, (before, ours) in self._streams.items():
             # Whoever put something else there in the meantime wants it there.
             if getattr(sys, name) is ours:
                 setattr(sys, name, before)
             _redirect_logging(ours, before)
-        self.release()
+        self.release(None if replay else _drop)
 
     def hold(self) -> None:
         """Keep what is printed from now on."""
@@ -250,6 +253,10 @@ class _Sink(io.BufferedIOBase):
         elif rest:
             self._begun[whose] = rest
         return [line for line in lines if line]
+
+
+def _drop(name: str, data: bytes) -> None:
+    """Take a piece of output and do nothing with it."""
 
 
 def _tell(line: str, stream: str) -> None:

@@ -137,9 +137,15 @@ class Terminal:
         if self._settings is None or os.getpid() != self._pid:
             return
         with suppress(OSError), _as_os_error(), signals_blocked():
+            # What was not read by now goes, so that there is room for this.
             termios.tcflush(self._out, termios.TCOFLUSH)
-            os.write(self._out, LEAVE.encode())
+        self.write_at_once(LEAVE)
         self.give_back()
+
+    def write_at_once(self, text: str) -> None:
+        """Write a short text if there is room for it."""
+        with suppress(OSError), signals_blocked():
+            os.write(self._out, text.encode(self.encoding, "replace"))
 
     def close(self) -> None:
         """Close its descriptors."""

@@ -152,21 +152,53 @@ def test_a_stopped_terminal_does_not_hold_the_run(
     tmp_path: Path, count: Callable[[int, int], int]
 ) -> None:
     """As Ctrl-S does it, or a link that hangs: nobody reads what we write."""
-    stopped = count(2, 5)
+    seconds = count(2, 5)
 
     def trial() -> dict[str, Any]:
         with a_play(tmp_path / "play") as play:
-            terminal = play.start("--seconds", str(stopped + 1), columns=200, rows=60)
-            server = int(terminal.value("pid"))
-            os.kill(server, signal.SIGSTOP)
-            try:
-                time.sleep(stopped)
-            finally:
-                os.kill(server, signal.SIGCONT)
+            terminal = play.start("--seconds", str(seconds + 1), columns=200, rows=60)
+            with stopped(terminal):
+                time.sleep(seconds)
             play.ended(0)
             return play.note()
 
     assert gap_of(trial) < GAP
+
+
+@contextmanager
+def stopped(terminal: Terminal) -> Iterator[None]:
+    """Have nobody read what is written to the terminal."""
+    server = int(terminal.value("pid"))
+    os.kill(server, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(server, signal.SIGCONT)
+
+
+def test_a_run_that_ends_while_the_terminal_is_stopped(tmp_path: Path) -> None:
+    with a_play(tmp_path / "play") as play:
+        terminal = play.start("--seconds", "2", columns=300, rows=100)
+        with stopped(terminal):
+            assert len(play.note()["finished"]) == FINISHED
+        left = play.ended(0)
+        assert left.index("load05 printed 30") < left.index("7 jobs finished")
+        assert left.index("7 jobs finished") < left.index("verdict True")
+
+
+def test_the_second_control_c_while_the_terminal_is_stopped(tmp_path: Path) -> None:
+    with a_play(tmp_path / "play") as play:
+        terminal = play.start(*LONG, "stubborn", columns=300, rows=100)
+        pid = terminal.pid
+        with stopped(terminal):
+            time.sleep(1.5)  # frames pile up
+            os.kill(pid, signal.SIGINT)
+            time.sleep(0.2)
+            os.kill(pid, signal.SIGINT)
+            before = time.monotonic()
+            play.note()
+            assert time.monotonic() - before < 0.5
+        play.ended(130)
 
 
 def test_the_flow_control_key_stops_nothing(tmp_path: Path) -> None:
