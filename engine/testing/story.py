@@ -7,7 +7,7 @@ beside any engine, and beside any test that has nothing to do with ticks.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from engine.ticks import (
     JobAdded,
@@ -118,6 +118,7 @@ class _Checker:
         self.problems: list[str] = []
         self.rows: dict[str, JobRow] = {}
         self.states: dict[str, State] = {}
+        self.inside: dict[str, list[str]] = {}
         self.attempts: Counter[str] = Counter()
         self.ready: set[str] = set()
         self.past: set[str] = set()
@@ -172,7 +173,7 @@ class _Checker:
             self.attempts[job] += 1
             if self.attempts[job] > 1:
                 # The jobs of a nested engine that is tried again are told of as added, anew.
-                self.past.update(one for one in self.rows if self.is_within(one, job))
+                self.past.update(self.all_inside(job))
             engine = self.rows[job].engine
             inside = engine is None or self.states.get(engine) is State.RUNNING
             self.expect(inside, tick, f"starts job {job} while its engine {engine} does not run")
@@ -185,14 +186,14 @@ class _Checker:
         told = tick.retry_in is not None
         self.expect(told == retried, tick, f"has retry_in {tick.retry_in} for {old} to {new}")
         if old is State.RUNNING and new.is_over:
-            inner = [row.id for row in self.rows.values() if row.engine == job]
-            left = [one for one in inner if not self.states[one].is_over]
+            left = [one for one in self.inside.get(job, ()) if not self.states[one].is_over]
             self.expect(not left, tick, f"ends engine {job} before its jobs {', '.join(left)}")
 
-    def is_within(self, job: str, engine: str) -> bool:
-        """Whether a job is in a nested engine, at whatever depth."""
-        above = self.rows[job].engine
-        return above is not None and (above == engine or self.is_within(above, engine))
+    def all_inside(self, engine: str) -> Iterator[str]:
+        """Yield the jobs of a nested engine, at whatever depth."""
+        for job in self.inside.get(engine, ()):
+            yield job
+            yield from self.all_inside(job)
 
     def check_attempt(self, tick: JobState) -> None:
         # Back to scheduled, the attempt told may be the one that failed or the one to come.
@@ -230,6 +231,8 @@ class _Checker:
     def add(self, tick: Tick, row: JobRow) -> None:
         self.expect(row.id not in self.rows, tick, f"has job {row.id} twice")
         self.rows[row.id] = row
+        if row.engine is not None:
+            self.inside.setdefault(row.engine, []).append(row.id)
         self.states[row.id] = State.IDLE
 
     def check_row(self, tick: Tick, row: JobRow) -> None:
