@@ -111,24 +111,27 @@ class _Show:
         self._ending = False
         self._given_back = threading.Event()
         self._thread = threading.Thread(target=self._run, name="monitor", daemon=True)
-        face.begin(self._wake)
+        try:
+            face.begin(self._wake)
+        except BaseException:
+            self._wake.close()
+            raise
         self._thread.start()
 
     def end(self) -> None:
         """End the thread; what it does not do in time is done here."""
         self._ending = True
+        # A KeyboardInterrupt may cut each of the waits short.
         try:
             self._wake.set()
             self._given_back.wait(CLOSING)
         finally:
-            # Also if a KeyboardInterrupt cut the waiting short.
             if not self._given_back.is_set():
                 self._face.rescue()
-            self._thread.join(CATCHING_UP if self._queue.ended else CLOSING)
-            complete = not self._thread.is_alive()
-            self._face.end(complete=complete)
-            if complete:
-                self._wake.close()
+            try:
+                self._thread.join(CATCHING_UP if self._queue.ended else CLOSING)
+            finally:
+                self._face.end(complete=not self._thread.is_alive())
 
     def _run(self) -> None:
         block_signals()
@@ -145,6 +148,7 @@ class _Show:
         finally:
             self._face.close()
             self._given_back.set()
+            self._wake.close()
         self._take()
 
     def _turn(self) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import select
+import threading
+from contextlib import suppress
 
 
 class Wake:
@@ -17,16 +19,19 @@ class Wake:
     """
 
     def __init__(self) -> None:
+        # Reentrant, as a signal handler may set what it interrupts being set.
+        self._lock = threading.RLock()
+        self._closed = False
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._reader, False)
         os.set_blocking(self._writer, False)
 
     def set(self) -> None:
         """End the wait that goes on, or the next one; may be called by a signal handler."""
-        try:
-            os.write(self._writer, b"!")
-        except BlockingIOError:
-            return  # it is set already, many times over
+        # If the pipe is full it is set already, many times over.
+        with self._lock, suppress(BlockingIOError):
+            if not self._closed:
+                os.write(self._writer, b"!")
 
     def wait(self, timeout: float, *descriptors: int) -> list[int]:
         """Wait for `set` or for one of `descriptors`; return those that can be read, or hung up."""
@@ -40,6 +45,9 @@ class Wake:
         return ready
 
     def close(self) -> None:
-        """Close its descriptors."""
-        os.close(self._reader)
-        os.close(self._writer)
+        """Close its descriptors; to be called by the thread that waits."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                os.close(self._reader)
+                os.close(self._writer)
