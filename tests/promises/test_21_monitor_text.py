@@ -33,9 +33,9 @@ from engine import Engine, Job, output, report
 from monitor import EngineCurses
 
 EVIL = (
-    "\x1b]0;owned\x07\x1b]52;c;aGk=\x1b\\\x1b[2J\x1b[31mred\x1b[999;999H\x9b31m\x9d0;x\x9c\x90q\x9c"
+    "MARK\x1b]0;owned\x07\x1b]52;c;aGk=\x1b\\\x1b[2J\x1b[31mred\x1b[999;999H\x9b31m\x9d0;x\x9c\x90q\x9c"
     "\x1bc\x1b(0\x0e\u202eevil\u2066\u200b\u200d\ufeff\u0301\U000e0041\r\n\t\b\x7f\0"
-    + "".join(map(chr, range(0x100))) + "wide \u4e16\u754c END"
+    + "".join(map(chr, range(0x100))) + "wide \u4e16\u754c"
 )
 
 class Hosted(Job):
@@ -44,7 +44,7 @@ class Hosted(Job):
         return "job " + EVIL
 
 async def evil(fail):
-    for _ in range(25 if fail else 3):
+    for _ in range(35 if fail else 3):
         output(EVIL)
         output(bytes(range(256)), stream="stderr")
         report(EVIL, percent=40)
@@ -90,7 +90,7 @@ def run(ui: str) -> bytes:
 
 def test_plain() -> None:
     text = run("plain").decode()
-    assert "END" in text
+    assert "MARK" in text
     assert unsafe(text) == []
 
 
@@ -118,18 +118,23 @@ def test_screen(terminal: Terminal, tmp_path: Path, ascii_only: bool) -> None:
     record = tmp_path / "record"
     command = [sys.executable, "-c", RECORDER, str(record), sys.executable, "-c", SCRIPT, "curses"]
     terminal.start(command, cwd=ROOT, env={"ORCHESTRION_ASCII": "1"} if ascii_only else None)
-    terminal.wait_for("END")
+    terminal.wait_for("MARK")
     for key in "Enter", "d", "w", "?", "?", "x", "n", "s", "s", "/", "E", "Enter", "S":
-        size = record.stat().st_size
-        terminal.send_keys(key)
-        wait_until(lambda size=size: record.stat().st_size > size, 5, f"what {key} shows")
+        press(terminal, key, record)
     assert terminal.exit_status() == 0
     text = record.read_bytes().decode()
-    assert text.count("END") > 10
+    assert text.count("MARK") > 10
     assert unsafe(ALLOWED.sub("", text).replace("\r\n", "\n")) == []
     assert "owned" not in terminal.value("pane_title")
     if ascii_only:
         assert text.split(LEAVE)[0].isascii()
+
+
+def press(terminal: Terminal, key: str, record: Path) -> None:
+    """Press a key and wait until something is drawn."""
+    size = record.stat().st_size
+    terminal.send_keys(key)
+    wait_until(lambda: record.stat().st_size > size, 5, f"what {key} shows")
 
 
 def test_what_is_unsafe_is_found() -> None:
