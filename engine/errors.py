@@ -30,7 +30,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-from .text import safe_line
+from .text import safe_line, safe_repr
 
 if TYPE_CHECKING:
     from .job import AbstractJob
@@ -228,6 +228,11 @@ class EngineFailed(ExceptionGroup[Exception], EngineError):
     def __str__(self) -> str:
         """Return the message, without the count that exception groups add to theirs."""
         return self.message
+
+    def __repr__(self) -> str:
+        """Return the message and the exceptions, whose own reprs may be broken."""
+        inner = ", ".join(safe_repr(error, 80) for error in self.exceptions)
+        return f"{type(self).__name__}({safe_repr(self.message)}, [{inner}])"
 
     def derive(self, excs: Sequence[Exception], /) -> EngineFailed:  # type: ignore[override]
         """Return a group of the same kind, as `split` and ``except*`` need it."""

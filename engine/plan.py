@@ -284,7 +284,8 @@ class Plan:
         """How many slots of the window are taken."""
         self.spoilt = 0
         """How many nodes ended in a way that makes the verdict False."""
-        self._stop_text = ""
+        self.stop_text = ""
+        """Why it stops, in words."""
         self._drains = 0
         self._more = False
         self._newcomers: list[Node] = []
@@ -348,7 +349,7 @@ class Plan:
         out: list[Instruction] = []
         if self.stopping is not None:
             if node.state is IDLE:
-                self._end(node, SKIPPED, self._stop_text, now, out)
+                self._end(node, SKIPPED, self.stop_text, now, out)
         elif self.has_begun:
             self._newcomers.append(node)
             self._call_again(out)
@@ -478,8 +479,9 @@ class Plan:
 
     @property
     def is_ok(self) -> bool:
-        """The verdict so far: no job has ended in a way that spoils it."""
-        return not self.spoilt and self.stopping is not StopReason.TIMEOUT
+        """The verdict so far: no job ended in a way that spoils it, nor was the run cut short."""
+        cut_short = {StopReason.TIMEOUT, StopReason.CANCELLED}
+        return not self.spoilt and self.stopping not in cut_short
 
     @property
     def is_busy(self) -> bool:
@@ -721,7 +723,7 @@ class Plan:
         if self.stopping is not None:
             return
         self.stopping = reason
-        self._stop_text = text
+        self.stop_text = text
         out.append((Do.STOPPING, reason))
         for node in self.nodes:
             if node.is_alive:

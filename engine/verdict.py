@@ -69,6 +69,8 @@ def judge(
         *(_abandonment(node) for node in abandoned),
         *_noted(_as_exceptions(shutdown_failures), "shutdown of job"),
     ]
+    if not explanation and plan.stopping is StopReason.CANCELLED:
+        explanation = [JobCancelled(f"the run was cancelled: {plan.stop_text}")]
     if not explanation:
         explanation = [_skipped(plan)]
     if signal is not None:
@@ -195,7 +197,11 @@ def _bad_news(
     if plan.stopping is StopReason.TIMEOUT:
         stopped = [node.job for node in plan.nodes if node.stop is not None]
         return f"{_timed_out(timeout)} ({names_of(stopped, 3)} still running)"
-    return _worst_of(plan) or f"shutdown failed: {names_of(shutdown_failures, 3)}"
+    if shutdown_failures:
+        last_resort = f"shutdown failed: {names_of(shutdown_failures, 3)}"
+    else:
+        last_resort = f"the run was cancelled: {plan.stop_text}"
+    return _worst_of(plan) or last_resort
 
 
 def _worst_of(plan: Plan) -> str:

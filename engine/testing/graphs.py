@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from math import inf
 from random import Random
 from typing import Any
@@ -20,7 +21,12 @@ _FINE = 1 << 20
 
 
 def random_graph(
-    seed: int | Random, *, most: int = 10, depth: int = 2, tied: bool = False
+    seed: int | Random,
+    *,
+    most: int = 10,
+    depth: int = 2,
+    tied: bool = False,
+    pauses: bool = False,
 ) -> JobSpec:
     """Return a random graph: an outermost engine, with its jobs and nested engines.
 
@@ -29,6 +35,7 @@ def random_graph(
         most: an engine has at most so many jobs.
         depth: how deep engines nest; 0 for none.
         tied: many things happen at the same instant.
+        pauses: some jobs pause before they are tried again; to play them needs tenacity.
 
     >>> [job.id for job in random_graph(7, most=3).walk()] == [
     ...     job.id for job in random_graph(7, most=3).walk()
@@ -36,7 +43,7 @@ def random_graph(
     True
     """
     rng = seed if isinstance(seed, Random) else Random(seed)
-    return _Maker(rng, most, tied).root(depth)
+    return _Maker(rng, most, tied, pauses).root(depth)
 
 
 def sketch(root: JobSpec) -> str:
@@ -61,7 +68,7 @@ def _place(spec: JobSpec) -> Iterator[str]:
     for word, jobs in (("requires", spec.requires), ("after", spec.after)):
         if jobs:
             yield f"{word} {' '.join(job.id for job in jobs)}"
-    for word in ("window", "timeout", "pool", "cancel_at"):
+    for word in ("window", "timeout", "pool", "cancel_at", "add_at"):
         if getattr(spec, word) is not None:
             yield f"{word} {getattr(spec, word)}"
     for word in ("forever", "keep_going"):
@@ -75,10 +82,14 @@ def _script(spec: JobSpec) -> Iterator[str]:
     if spec.notify:
         yield f"ready after {spec.ready_after:g}s"
     if spec.jobs is None:
-        told = (f"{it.seconds:g}s{' fails' * it.fails}" for it in spec.attempts)
-        yield f"attempts {' then '.join(told)}"
+        yield f"attempts {' then '.join(map(_attempt, spec.attempts))}"
     if spec.when_cancelled != "end" or spec.cleanup:
         yield f"when cancelled {spec.when_cancelled}s after {spec.cleanup:g}s"
+
+
+def _attempt(attempt: Attempt) -> str:
+    pause = f" (pause {attempt.pause:g}s)" if attempt.pause else ""
+    return f"{attempt.seconds:g}s{' fails' * attempt.fails}{pause}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +97,15 @@ class _Maker:
     rng: Random
     most: int
     tied: bool
+    pauses: bool
 
     def root(self, depth: int) -> JobSpec:
         pools = {name: self.rng.randint(1, 2) for name in self.pool_names("")}
-        root = replace(self.engine("", depth, forever=False), pools=pools)
+        root = replace(
+            self.engine("", depth, forever=False),
+            pools=pools,
+            cancel_at=self.seconds(15) if self.chance(0.05) else None,
+        )
         inner = [job.id for job in root.walk() if job.jobs is not None]
         pools.update(
             (name, self.rng.randint(1, 2)) for job in inner for name in self.pool_names(job)
@@ -135,20 +151,39 @@ class _Maker:
             else:
                 options["pool"] = self.pool(engine, 0.25)
                 made[index] = self.job(ident, top=not engine, **options)
-        return tuple(made[index] for index in sorted(made))
+        jobs = [made[index] for index in sorted(made)]
+        return (*jobs, *self.late_jobs(engine, jobs))
+
+    def late_jobs(self, engine: str, jobs: list[JobSpec]) -> list[JobSpec]:
+        """Return jobs that are added while the run goes on, in the order in which they are."""
+        late: list[JobSpec] = []
+        if self.chance(0.15):
+            for when in sorted(self.seconds(12) for _ in range(self.rng.randint(1, 3))):
+                ident = f"{engine}.{len(jobs) + len(late) + 1}".lstrip(".")
+                options: dict[str, Any] = {
+                    "requires": self.some_of([*jobs, *late], 0.4),
+                    "after": self.some_of([*jobs, *late], 0.15),
+                    "critical": self.chance(0.6),
+                    "cancel_at": None,
+                }
+                make = self.forever_job if self.chance(0.15) else partial(self.job, top=not engine)
+                late.append(replace(make(ident, **options), add_at=when))
+        return late
 
     def job(self, ident: str, *, top: bool, cancel_at: float | None, **options: Any) -> JobSpec:
         cleanup = 0.0
-        # Inside a nested engine a slow cleanup has that engine asked to stop for two reasons; with
-        # a cancel by hand as well, a job.  Which one counts, the contract does not say.
-        if top and cancel_at is None and self.chance(0.15):
+        # Inside a nested engine a slow cleanup has that engine asked to stop for two reasons, and
+        # the contract does not say which one counts.
+        if top and self.chance(0.15):
             cleanup = self.seconds(4) if self.chance(0.8) else 4 * GRACE
         may_time_out = cleanup < GRACE and self.chance(0.15)
+        count = self.rng.randint(2, 3) if self.chance(0.2) else 1
+        pauses = self.pauses and self.chance(0.3)
         return JobSpec(
             ident,
             attempts=tuple(
-                Attempt(self.seconds(8), self.chance(0.12))
-                for _ in range(self.rng.randint(2, 3) if self.chance(0.2) else 1)
+                Attempt(self.seconds(8), self.chance(0.12), self.seconds(3) if pauses else 0.0)
+                for _ in range(count)
             ),
             timeout=self.seconds(8) if may_time_out else None,
             when_cancelled=self.rng.choice(("end", "end", "return", "raise")),

@@ -27,11 +27,13 @@ Where the contract leaves room, the model reads it so:
 9.  Being skipped because a requirement was lost is what counts as "because of another job"; being
     skipped because the run ended is not.
 10. A job that was given up as it swallowed its cancellation stops nothing by itself.
-11. `cancel()` of a job that has been asked to stop already changes nothing.
+11. `cancel()` of a job that has timed out and cleans up makes it cancelled: it is not tried again.
+    Of one that was cancelled already it changes nothing.
 12. When a run is done, what has become able to start at this instant starts first, at every depth:
     that is the last turns that forever jobs are given.
 13. An engine of forever jobs only (nested, and forever itself) ends when they have all ended.
-14. Several things at one instant of time have no order in the contract: a failure and an end, or a
+14. A job that is added while its engine stops is skipped; to an engine that is over none is added.
+15. Several things at one instant of time have no order in the contract: a failure and an end, or a
     nested engine that fails as it starts and others that start with it.  The model plays one of the
     orders, and says so: :attr:`Prediction.tied`.
 """
@@ -52,10 +54,14 @@ GRACE = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt of a job: after so many `seconds` it returns, or `fails`."""
+    """One attempt of a job: after so many `seconds` it returns, or `fails`.
+
+    If it failed and there is another one, that one comes after a `pause`, in seconds.
+    """
 
     seconds: float = 1.0
     fails: bool = False
+    pause: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,6 +82,8 @@ class JobSpec:
         cleanup: seconds that takes it; during that time it swallows any other cancellation.
         pool: name of the pool that it needs a slot of.
         cancel_at: seconds after the start of the run at which it is cancelled by hand.
+        add_at: seconds after the start of the run at which it is added to its engine; None if it
+            was in it from the beginning.
         jobs: of an engine, its jobs in order of insertion.
         window: of an engine, its `jobs_window`.
         keep_going: of an engine, as its option.
@@ -95,6 +103,7 @@ class JobSpec:
     cleanup: float = 0.0
     pool: str | None = None
     cancel_at: float | None = None
+    add_at: float | None = None
     jobs: tuple[JobSpec, ...] | None = None
     window: int | None = None
     keep_going: bool = False
@@ -120,7 +129,9 @@ class Fate:
 
     Attributes:
         state: where it is, in the end where it ended.
+        is_absent: it is to be added later, or has come too late for that.
         starts: when each of its attempts began.
+        due: when its next attempt may begin.
         ended: when it was over.
         ready: it is ready (a forever job), or was.
         asked_to_stop: when, and what it will be because of that.
@@ -130,7 +141,9 @@ class Fate:
     """
 
     state: State = State.IDLE
+    is_absent: bool = False
     starts: list[float] = field(default_factory=list)
+    due: float = 0.0
     ended: float | None = None
     ready: bool = False
     asked_to_stop: tuple[float, State] | None = None
@@ -180,7 +193,7 @@ class _Model:
     def __init__(self, root: JobSpec) -> None:
         self.root = root
         self.now = 0.0
-        self.fates = {job: Fate() for job in root.walk()}
+        self.fates = {job: Fate(is_absent=job.add_at is not None) for job in root.walk()}
         self.engine_of = {job: engine for engine in root.walk() for job in engine.jobs or ()}
         self.order: list[str] = []
         self.tied = False
@@ -214,13 +227,13 @@ class _Model:
 
     def do_one_thing(self, engine: JobSpec) -> bool:
         """Do the first thing that can be done in `engine` now; False if there is none."""
-        jobs = engine.jobs or ()
+        jobs = self.jobs_of(engine)
         for job in jobs:
             if self.is_idle(job) and self.may_start(job):
                 self.fates[job].state = State.SCHEDULED
                 return True
         for job in jobs:
-            if self.fates[job].state is State.SCHEDULED and self.has_slots(job):
+            if self.is_due(job) and self.has_slots(job):
                 self.start(job)
                 return True
         if all(self.is_over(job) for job in jobs):
@@ -230,7 +243,7 @@ class _Model:
 
     def stop_if_done(self, engine: JobSpec) -> bool:
         """Let an engine stop once all that is not forever is over."""
-        to_do = [job for job in engine.jobs or () if not job.forever]
+        to_do = [job for job in self.jobs_of(engine) if not job.forever]
         if to_do and all(map(self.is_over, to_do)) and not self.fates[engine].stop:
             self.stop(engine, StopReason.DONE)
             return True
@@ -253,6 +266,10 @@ class _Model:
         for job, fate in self.fates.items():
             if job.cancel_at is not None and job.cancel_at > self.now and not self.is_over(job):
                 yield job.cancel_at, partial(self.cancel, job)
+            if job.add_at is not None and job.add_at > self.now:
+                yield job.add_at, partial(self.add, job)
+            if fate.state is State.SCHEDULED and fate.due > self.now:
+                yield fate.due, self.nothing_else
             if not self.is_running(job):
                 continue
             if job.timeout is not None and not fate.asked_to_stop and not fate.stop:
@@ -268,6 +285,10 @@ class _Model:
             yield fate.starts[-1] + attempt.seconds, partial(self.leave, job, outcome)
             if job.forever and not fate.ready:
                 yield fate.starts[-1] + job.ready_after, partial(self.get_ready, fate)
+
+    def jobs_of(self, engine: JobSpec) -> list[JobSpec]:
+        """Return the jobs that are in an engine now, in the order of insertion."""
+        return [job for job in engine.jobs or () if not self.fates[job].is_absent]
 
     # What a job waits for
 
@@ -292,7 +313,7 @@ class _Model:
     def has_slots(self, job: JobSpec) -> bool:
         """Whether the window of its engine and its pool have room for `job`."""
         engine = self.engine_of[job]
-        in_window = [other for other in engine.jobs or () if self.is_running(other)]
+        in_window = [other for other in self.jobs_of(engine) if self.is_running(other)]
         in_pool = [other for other in self.fates if other.pool and self.is_running(other)]
         return (
             job.forever
@@ -327,6 +348,7 @@ class _Model:
         ):
             fate.state = State.SCHEDULED
             fate.asked_to_stop = None
+            fate.due = self.now + job.attempts[len(fate.starts) - 1].pause
         else:
             self.end(job, outcome)
 
@@ -340,8 +362,26 @@ class _Model:
         if outcome is State.FAILED and job.critical and engine and not engine.keep_going:
             self.stop(engine, StopReason.CRITICAL_FAILURE)
 
+    def add(self, job: JobSpec) -> None:
+        """Add a job to its engine; too late if that is over."""
+        engine = self.engine_of[job]
+        self.fates[job].is_absent = self.is_over(engine)
+        if self.fates[engine].stop is not None and not self.is_over(engine):
+            self.end(job, State.SKIPPED)
+
+    def nothing_else(self) -> None:
+        """Time has passed, and that is all."""
+
     def cancel(self, job: JobSpec) -> None:
-        """Cancel a job: at once if it does not run, else it is asked to stop."""
+        """Cancel a job by hand; one that timed out and cleans up will not be tried again."""
+        asked_to_stop = self.fates[job].asked_to_stop
+        if asked_to_stop is not None:
+            self.fates[job].asked_to_stop = asked_to_stop[0], State.CANCELLED
+        elif not self.fates[job].is_absent:
+            self.halt(job)
+
+    def halt(self, job: JobSpec) -> None:
+        """Let a job end as cancelled: at once if it does not run, else it is asked to stop."""
         if self.is_running(job) and job.jobs is not None:
             self.stop(job, StopReason.CANCELLED)
         elif self.is_running(job):
@@ -380,9 +420,9 @@ class _Model:
         if self.fates[engine].stop is not None:
             return
         self.fates[engine].stop = reason
-        for job in engine.jobs or ():
+        for job in self.jobs_of(engine):
             if self.is_running(job) or self.fates[job].starts:
-                self.cancel(job)
+                self.halt(job)
             elif not self.is_over(job):
                 self.end(job, State.SKIPPED)
 
@@ -398,7 +438,7 @@ class _Model:
     def is_good(self, engine: JobSpec) -> bool:
         """Return the verdict: every critical job finished, in time, and nobody was given up."""
         return self.fates[engine].stop is not StopReason.TIMEOUT and all(
-            self.did_its_duty(job) for job in engine.jobs or ()
+            self.did_its_duty(job) for job in self.jobs_of(engine)
         )
 
     def did_its_duty(self, job: JobSpec) -> bool:
@@ -412,7 +452,10 @@ class _Model:
     # Where a job is
 
     def is_idle(self, job: JobSpec) -> bool:
-        return self.fates[job].state is State.IDLE
+        return self.fates[job].state is State.IDLE and not self.fates[job].is_absent
+
+    def is_due(self, job: JobSpec) -> bool:
+        return self.fates[job].state is State.SCHEDULED and self.fates[job].due <= self.now
 
     def is_running(self, job: JobSpec) -> bool:
         return self.fates[job].state is State.RUNNING

@@ -8,6 +8,7 @@ spectator can see.  :func:`differences` compares that with what the reference mo
 from __future__ import annotations
 
 import asyncio
+import importlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any, Literal
 
-from engine import AbstractJob, Engine, EngineFailed, Pool, ready
+from engine import AbstractJob, AlreadyRunning, Engine, EngineFailed, Pool, ready
 from engine.ticks import JobState, RunEnded, RunStopping, State, StopReason
 
 from .clock import run_virtual
@@ -45,7 +46,8 @@ class Performance:
     Attributes:
         root: the graph that was played.
         engine: the engine made of it.
-        jobs: the jobs made of it, nested engines included, by id.
+        pools: its pools, by name.
+        jobs: the jobs made of it, nested engines included, by id; not those still to be added.
         story: all ticks.
         notes: what the jobs did.
         early: ids of jobs that began although one they wait for was not that far.
@@ -56,6 +58,7 @@ class Performance:
 
     root: JobSpec
     engine: Engine
+    pools: Mapping[str, Pool]
     jobs: dict[str, AbstractJob] = field(default_factory=dict)
     story: Story = field(default_factory=Story)
     notes: list[Note] = field(default_factory=list)
@@ -70,8 +73,8 @@ class Performance:
         self.notes.append(Note(when, spec.id, what))
 
     def state_of(self, spec: JobSpec) -> State:
-        """Return the state in which a job is now."""
-        return self.jobs[spec.id].state
+        """Return the state in which a job is now; idle if it was not added."""
+        return self.jobs[spec.id].state if spec.id in self.jobs else State.IDLE
 
     def did(self, spec: JobSpec, what: What) -> int:
         """Return how often a job did something."""
@@ -88,7 +91,7 @@ class ScriptedJob(AbstractJob):
             critical=spec.critical,
             notify=spec.notify,
             timeout=spec.timeout,
-            retry=len(spec.attempts) - 1 or None,
+            retry=_retry_of(spec),
             **options,
         )
         self.spec = spec
@@ -157,24 +160,44 @@ class ScriptedJob(AbstractJob):
         )
 
 
+def _retry_of(spec: JobSpec) -> Any:
+    """Return the option `retry`; pauses between attempts need tenacity."""
+    if not any(attempt.pause for attempt in spec.attempts):
+        return len(spec.attempts) - 1 or None
+    tenacity = importlib.import_module("tenacity")
+
+    def wait(state: Any) -> float:
+        return spec.attempts[state.attempt_number - 1].pause
+
+    stop = tenacity.stop_after_attempt(len(spec.attempts))
+    return tenacity.AsyncRetrying(stop=stop, wait=wait)
+
+
 def build(root: JobSpec) -> Performance:
     """Return a performance that has not begun: `root` made into an engine of scripted jobs."""
     pools = {name: Pool(size, label=name) for name, size in root.pools.items()}
     story = Story()
-    stage = Performance(root, Engine(message_queue=story, **_engine_options(root)), story=story)
-    _fill(stage, stage.engine, root, pools)
+    engine = Engine(message_queue=story, **_engine_options(root))
+    stage = Performance(root, engine, pools, story=story)
+    _fill(stage, engine, root)
     for spec in root.walk():
-        for wanted in spec.requires:
-            stage.jobs[spec.id].requires(stage.jobs[wanted.id])
-        for wanted in spec.after:
-            stage.jobs[spec.id].after(stage.jobs[wanted.id])
+        if spec.add_at is None and spec.id:
+            _relate(stage, spec)
     return stage
 
 
-def _fill(stage: Performance, engine: Engine, spec: JobSpec, pools: Mapping[str, Pool]) -> None:
+def _relate(stage: Performance, spec: JobSpec) -> None:
+    job = stage.jobs[spec.id]
+    job.requires(*(stage.jobs[wanted.id] for wanted in spec.requires))
+    job.after(*(stage.jobs[wanted.id] for wanted in spec.after))
+
+
+def _fill(stage: Performance, engine: Engine, spec: JobSpec) -> None:
     """Put the jobs of an engine in, in their order, and those of nested engines into these."""
     for inner in spec.jobs or ():
-        pool = pools[inner.pool] if inner.pool is not None else None
+        if inner.add_at is not None:
+            continue
+        pool = stage.pools.get(inner.pool or "")
         if inner.jobs is None:
             engine.add(job := ScriptedJob(inner, stage, pool=pool))
             stage.jobs[inner.id] = job
@@ -188,7 +211,21 @@ def _fill(stage: Performance, engine: Engine, spec: JobSpec, pools: Mapping[str,
             )
             engine.add(nested)
             stage.jobs[inner.id] = nested
-            _fill(stage, nested, inner, pools)
+            _fill(stage, nested, inner)
+
+
+def _add(stage: Performance, spec: JobSpec) -> None:
+    """Add a job while its engine may be running, as the script asks."""
+    above = spec.id.rpartition(".")[0]
+    engine = stage.jobs[above] if above else stage.engine
+    if any(wanted.id not in stage.jobs for wanted in (*spec.requires, *spec.after)):
+        return  # it came too late itself
+    stage.jobs[spec.id] = ScriptedJob(spec, stage, pool=stage.pools.get(spec.pool or ""))
+    _relate(stage, spec)
+    try:
+        engine.add(stage.jobs[spec.id])  # type: ignore[attr-defined]
+    except AlreadyRunning:  # it is over
+        del stage.jobs[spec.id]
 
 
 def _engine_options(spec: JobSpec) -> dict[str, Any]:
@@ -201,22 +238,24 @@ def _engine_options(spec: JobSpec) -> dict[str, Any]:
 
 
 async def perform(stage: Performance) -> None:
-    """Run what was built, with the cancellations by hand that it asks for."""
+    """Run what was built; cancel by hand and add what its script says, when it says."""
     loop = asyncio.get_running_loop()
     stage.began = loop.time()
-    cancels = [
-        loop.call_at(stage.began + spec.cancel_at, stage.jobs[spec.id].cancel)
-        for spec in stage.root.walk()
-        if spec.cancel_at is not None
-    ]
+    timers = []
+    for spec in stage.root.walk():
+        if spec.cancel_at is not None:
+            cancel = stage.jobs[spec.id].cancel if spec.id else stage.engine.cancel
+            timers.append(loop.call_at(stage.began + spec.cancel_at, cancel))
+        if spec.add_at is not None:
+            timers.append(loop.call_at(stage.began + spec.add_at, _add, stage, spec))
     try:
         stage.ok = await stage.engine.corun()
     except EngineFailed as error:
         stage.ok = False
         stage.error = error
     finally:
-        for cancel in cancels:
-            cancel.cancel()
+        for timer in timers:
+            timer.cancel()
 
 
 def play(root: JobSpec) -> Performance:
@@ -300,7 +339,7 @@ def _wrong_states(performance: Performance) -> Iterator[str]:
     told = performance.story.states()
     starts = Counter(note.job for note in performance.notes if note.what == "start")
     for spec in performance.root.walk():
-        if not spec.id:
+        if spec.id not in performance.jobs:
             continue
         state = performance.state_of(spec)
         if not state.is_over:
@@ -358,11 +397,20 @@ def _wrong_verdicts(performance: Performance) -> Iterator[str]:
         if engine.jobs is None:
             continue
         good = performance.ok if not engine.id else performance.state_of(engine) is State.FINISHED
-        against = {job.id: _speaks_against(performance, job) for job in engine.jobs}
+        against = {
+            job.id: _speaks_against(performance, job)
+            for job in engine.jobs
+            if job.id in performance.jobs
+        }
         if good and True in against.values():
             yield f"engine {engine.id!r} is good, although these speak against it: {against}"
         bad = not good if not engine.id else performance.state_of(engine) is State.FAILED
-        if bad and engine.timeout is None and set(against.values()) <= {False}:
+        if (
+            bad
+            and engine.timeout is None
+            and engine.cancel_at is None
+            and set(against.values()) <= {False}
+        ):
             yield f"engine {engine.id!r} is not good, although nothing speaks against it"
 
 
