@@ -305,7 +305,7 @@ def _explained(
         reason = "it forwards no connections (AllowTcpForwarding)" if forbids else error.reason
         problem = f"the gateway cannot reach it: {reason}"
         return Unreachable(problem, node=node, hop=settings.gateway, phase="connect")
-    if isinstance(error, socket.gaierror):
+    if isinstance(error, (socket.gaierror, UnicodeError)):
         return Unreachable(f"unknown name {settings.host!r}", node=node, phase="connect")
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
     problem = f"no connection to port {settings.port}: {reason}"

@@ -19,7 +19,7 @@ and the hop, and is always one safe line (see :mod:`engine.text`).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from engine.text import safe_line
 
@@ -72,6 +72,17 @@ class SshError(Exception):
             path=self.path,
             completed=self.completed,
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let errors be copied and pickled, whatever their constructors take."""
+        return _again, (type(self), self.args, self.__dict__)
+
+
+def _again(kind: type[SshError], args: tuple[Any, ...], state: dict[str, Any]) -> SshError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
 
 
 class Unreachable(SshError):

@@ -292,7 +292,7 @@ def _paths(option: str, given: Any) -> tuple[str, ...] | None:
     if given is None:
         return None
     try:
-        many = (given,) if isinstance(given, (str, PathLike)) else tuple(given)
+        many = (given,) if isinstance(given, (str, bytes, PathLike)) else tuple(given)
         paths = tuple(fspath(path) for path in many)
     except TypeError:
         paths = ("",)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterable
-from typing import NoReturn
+from typing import NoReturn, Self
 
 MASK = "***"
 
@@ -47,6 +47,15 @@ class Secret:
 
     def __str__(self) -> str:
         return MASK
+
+    def __format__(self, spec: str) -> str:
+        return format(MASK, spec)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Secret cannot be pickled: it would be written in clear")

@@ -1,0 +1,80 @@
+"""Secrets, results and errors: what they show, and that they can be copied."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+
+from sshjobs import (
+    CommandFailed,
+    Completed,
+    ConnectionLost,
+    Secret,
+    SshError,
+    SshNode,
+    SshTimeout,
+    UnsafePath,
+)
+from sshjobs.secret import mask
+
+NODE = SshNode("root@fit01")
+GATEWAY = SshNode("gw")
+
+
+def test_a_secret_shows_nothing() -> None:
+    secret = Secret("canary")
+    shown = [repr(secret), str(secret), f"{secret}", f"{secret:>20}", f"{[secret]}"]
+    assert not any("canary" in text for text in shown)
+    assert secret.reveal() == "canary"
+
+
+def test_secrets_are_values() -> None:
+    assert Secret("a") == Secret("a") != Secret("b")
+    assert Secret("a") != "a"
+    assert {Secret("a"): 1}[Secret("a")] == 1
+    assert copy.deepcopy([Secret("a")]) == [copy.copy(Secret("a"))]
+
+
+def test_a_secret_is_not_written_anywhere() -> None:
+    with pytest.raises(TypeError, match="in clear"):
+        pickle.dumps(Secret("canary"))
+    with pytest.raises(TypeError, match="not of int") as caught:
+        Secret(4711)  # type: ignore[arg-type]
+    assert "4711" not in str(caught.value)
+
+
+def test_masking_covers_each_line_of_a_secret() -> None:
+    text = "a first b second c"
+    assert mask(text, [Secret("first\nsecond\n")]) == "a *** b *** c"
+    assert mask("text", [Secret("")]) == "text"
+
+
+@pytest.mark.parametrize("kind", [SshError, ConnectionLost, SshTimeout, CommandFailed, UnsafePath])
+def test_errors_tell_where_and_can_be_copied(kind: type[SshError]) -> None:
+    done = Completed("ls", 2)
+    error = kind(
+        "no \x1b[31mway", node=NODE, hop=GATEWAY, phase="connect", path="p", completed=done
+    )
+    assert str(error) == "root@fit01 (at its gateway gw): p: no way"
+    for again in (copy.copy(error), copy.deepcopy(error)):
+        assert type(again) is kind
+        assert (again.node, again.hop, again.phase, again.path) == (NODE, GATEWAY, "connect", "p")
+        assert str(again) == str(error)
+
+
+def test_an_error_seen_from_behind_a_gateway() -> None:
+    error = ConnectionLost("gone", node=GATEWAY, phase="connect")
+    seen = error.seen_from(NODE)
+    assert (seen.node, seen.hop, seen.phase) == (NODE, GATEWAY, "connect")
+    assert seen.seen_from(SshNode("behind")).hop == GATEWAY
+    assert error.seen_from(GATEWAY).hop is None
+
+
+def test_a_result_tells_how_it_ended() -> None:
+    assert Completed("ls", 3).outcome() == "exit status 3"
+    assert Completed("ls", None, "TERM").outcome() == "signal TERM"
+    done = Completed(("a", "b c"), stderr_bytes=b"one\n\ntwo\xff\n\x1b[2Jthree\nfour\n")
+    assert done.last_words() == "two� | three | four"
+    assert Completed("ls", stdout_bytes=b"only out\n").last_words() == "only out"
