@@ -23,6 +23,9 @@ class Desk(Protocol):
     def ask(self, question: str, yes: Callable[[], None]) -> None:
         """Ask something and do `yes` if the next key is y."""
 
+    def answer(self, *, yes: bool) -> None:
+        """Take the answer."""
+
     def cancel_job(self, job: str) -> None:
         """Cancel the job of this id."""
 
@@ -151,13 +154,18 @@ ACTIONS = {name: action for key in KEYS for name, action in key.actions.items()}
 
 
 def press(desk: Desk, name: str) -> bool:
-    """Do what a key does while a filter is typed, or else; tell whether it means anything.
+    """Do what a key does; tell whether it means anything.
+
+    While something is asked, y is yes and all else is no; while a filter is typed most are text.
 
     Args:
         desk: what it acts upon.
         name: of the key, as urwid calls it.
     """
     desk.view.notice = ""
+    if desk.view.question:
+        desk.answer(yes=name == "y")
+        return True
     if desk.view.typing and name not in {"ctrl z", "ctrl \\", "ctrl l"}:
         return _type(desk.view, name)
     action = ACTIONS.get(name)

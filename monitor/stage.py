@@ -1,16 +1,20 @@
 """The run on the screen of a terminal: keys, frames, and every way off the screen and back.
 
-A stage is in one of four places:
+A stage is in one of these places:
 
 ======  =============================================  =====================================
 place   what is seen                                   left
 ======  =============================================  =====================================
+WINGS   nothing yet; prints are held back              at the first turn, for the screen
 SCREEN  the alternate screen; prints are held back     by S, q, Ctrl-Z, when an error happens
 STREAM  plain lines, and keys are read                 by S, q, Ctrl-Z
 BEHIND  plain lines, as another program is in front    once we are in front again
 GONE    plain lines, and the terminal is given back    never
 DEAD    nothing: the terminal hung up                  never
 ======  =============================================  =====================================
+
+A run that is over before the first turn never gets to the screen: it leaves its summary, and no
+flash.
 
 Ten times a second it asks whether it is in front and how big the terminal is, so that it needs no
 handlers for SIGCONT and SIGWINCH, which only the main thread can have.
@@ -70,6 +74,7 @@ class Controls(Protocol):
 class Place(Enum):
     """Where a stage is."""
 
+    WINGS = "wings"
     SCREEN = "screen"
     STREAM = "stream"
     BEHIND = "behind"
@@ -77,6 +82,7 @@ class Place(Enum):
     DEAD = "dead"
 
 
+_HOLDING = frozenset({Place.WINGS, Place.SCREEN})
 _WITH_KEYS = frozenset({Place.SCREEN, Place.STREAM})
 _FOR_GOOD = frozenset({Place.GONE, Place.DEAD})
 _IN_STREAM = frozenset({"q", "ctrl z", "ctrl \\"})
@@ -99,12 +105,13 @@ class Stage:
         self._terminal = Terminal()
         self._controls = controls
         self._takeover = Takeover()
-        self._jobs = JobControl(self._ask_to_stop)
-        self._stop_asked = self._rescued = self._drawn = False
-        self._place = Place.BEHIND
+        self._job_control = JobControl(self._ask_to_stop)
+        self._stop_asked = self._rescued = self._held = False
+        self._place = Place.WINGS
         self._lines: list[str] = []
         self._printer = PlainPrinter(self._lines.append, self.model, ascii_only=ascii_only)
         self._missed: deque[Tick] = deque(maxlen=MISSED)
+        self._left_out = 0
         self._page = Page(self._compose, self._press)
         self._yes: Callable[[], None] | None = None
         self._pressed = 0
@@ -121,7 +128,7 @@ class Stage:
         self._screen = Screen(self._writer.write)
         self._takeover.start()
         self._takeover.hold()
-        self._jobs.begin()
+        self._job_control.begin()
 
     def wait(self, timeout: float) -> None:
         """Wait for keys, and do what they say."""
@@ -135,17 +142,21 @@ class Stage:
             self._place = Place.DEAD
             return
         for key in self._screen.keys(typed) if typed else self._screen.rest():
-            self._page.keypress(self._terminal.size(), key)
+            if self._place in _WITH_KEYS:
+                self._page.keypress(self._terminal.size(), key)
 
     @property
     def busy(self) -> bool:
         """Lines wait for the terminal; frames do not, they are left out."""
-        return self._place is not Place.SCREEN and not self._writer.idle
+        return self._place not in _HOLDING and not self._writer.idle
 
     def apply(self, event: Tick) -> None:
         """Take an event."""
         self.model.apply(event)
-        if not isinstance(event, JobOutput | JobProgress):
+        if self._place not in _HOLDING:
+            self._printer.apply(event)
+        elif not isinstance(event, JobOutput | JobProgress):
+            self._left_out += len(self._missed) == MISSED
             self._missed.append(event)
 
     def refresh(self) -> None:
@@ -168,7 +179,7 @@ class Stage:
         self._stop_asked = False
         if self._place not in _FOR_GOOD:
             self._go(Place.BEHIND)
-        self._jobs.stop_alone()
+        self._job_control.stop_alone()
 
     def _look_who_is_in_front(self, now: float) -> None:
         late, self._turn_at = now - self._turn_at > LATE, now
@@ -180,7 +191,7 @@ class Stage:
             return
         if not in_front:
             self._go(Place.BEHIND)
-        elif self._place is Place.BEHIND:
+        elif self._place in (Place.WINGS, Place.BEHIND):
             self._go(Place.SCREEN)
         elif late:
             self._come_back()
@@ -198,8 +209,8 @@ class Stage:
 
     def close(self) -> None:
         """Give back the terminal."""
-        self._drawn = self._place is Place.SCREEN
-        if self._drawn:
+        self._held = self._place in _HOLDING
+        if self._held:
             self._screen.leave()
             if not self._writer.wait(LEAVING):
                 self.rescue()
@@ -215,7 +226,7 @@ class Stage:
 
     def end(self, *, complete: bool) -> None:
         """Replay the prints that were held back, and leave a summary behind."""
-        self._jobs.end()
+        self._job_control.end()
         now = time.monotonic()
         lines = summary(self.model, now, ascii_only=self.view.ascii_only) if complete else []
         if self.model.run.ended is None:
@@ -223,7 +234,7 @@ class Stage:
         # Who leaves now does not wait for a terminal that is stuck; what was printed is lost then.
         leaves_now = self._rescued and self.model.run.ended is None
         self._takeover.stop(replay=not leaves_now)
-        if complete and not self._drawn:
+        if complete and not self._held:
             self._tell(now)
         else:
             self._say("".join(f"{line}\n" for line in lines), wait=not leaves_now)
@@ -246,6 +257,12 @@ class Stage:
         """Ask something, and do `yes` if the next key is y."""
         self.view.question, self._yes = question, yes
 
+    def answer(self, *, yes: bool) -> None:
+        """Take the answer to what was asked."""
+        do, self._yes, self.view.question = self._yes, None, ""
+        if yes and do is not None:
+            do()
+
     def cancel_job(self, job: str) -> None:
         """Cancel the job of this id."""
         self._controls.cancel_job(job)
@@ -262,7 +279,6 @@ class Stage:
     def stream(self) -> None:
         """Leave the screen for plain lines until the key is pressed again."""
         self._go(Place.STREAM)
-        self._tell(time.monotonic())
         self._writer.write("(plain lines; S: the screen again, q: plain lines for good)\n")
 
     def leave(self) -> None:
@@ -272,7 +288,7 @@ class Stage:
     def suspend(self) -> None:
         """Give the terminal back, and stop the program until the shell continues it."""
         self._go(Place.BEHIND)
-        self._jobs.stop_group()
+        self._job_control.stop_group()
 
     def quit(self) -> None:
         """Give the terminal back, and send SIGQUIT, as the key does elsewhere."""
@@ -287,11 +303,6 @@ class Stage:
                 self._go(Place.SCREEN)
                 return True
             return key in _IN_STREAM and keys.press(self, key)
-        if self.view.question:
-            yes, self._yes, self.view.question = self._yes, None, ""
-            if key == "y" and yes is not None:
-                yes()
-            return True
         return keys.press(self, key)
 
     # -- what is shown ------------------------------------------------------------------------
@@ -312,12 +323,19 @@ class Stage:
         self._draw_at = now + (time.monotonic() - now) / SHARE
 
     def _tell(self, now: float) -> None:
-        """Tell in lines what was missed, and what has happened since."""
-        while self._missed:
-            self._printer.apply(self._missed.popleft())
+        """Tell in lines what has happened."""
         self._printer.beat(now)
         self._writer.write("".join(self._lines))
         self._lines.clear()
+
+    def _tell_missed(self) -> None:
+        """Tell in lines what would have been told if the screen had not been up."""
+        if self._left_out:
+            self._lines.append(f"({self._left_out} changes before these)\n")
+            self._left_out = 0
+        while self._missed:
+            self._printer.apply(self._missed.popleft())
+        self._tell(time.monotonic())
 
     # -- going from place to place ------------------------------------------------------------
 
@@ -326,25 +344,27 @@ class Stage:
         before, self._place = self._place, place
         if place is before:
             return
+        if before in _HOLDING and place not in _HOLDING:
+            self._leave_screen()
+        if place not in _WITH_KEYS:
+            self._terminal.give_back()
+        elif before not in _WITH_KEYS and not self._take_terminal():
+            return
+        if place is Place.SCREEN:
+            self._takeover.hold()
+            self._screen.enter()
+            self._seen = ()
+
+    def _take_terminal(self) -> bool:
         try:
-            if before is Place.SCREEN:
-                self._leave_screen()
-            if place in _WITH_KEYS and before not in _WITH_KEYS:
-                self._terminal.take()
-            if place not in _WITH_KEYS:
-                self._terminal.give_back()
-            if place is Place.SCREEN:
-                self._takeover.hold()
-                self._screen.enter()
-                self._seen = ()
+            self._terminal.take()
         except OSError:  # it hung up
             self._place = Place.DEAD
+        return self._place is not Place.DEAD
 
     def _come_back(self) -> None:
         """Set up again what others may have changed while we were stopped."""
-        if self._place in _WITH_KEYS:
-            self._terminal.take()
-        if self._place is Place.SCREEN:
+        if self._take_terminal() and self._place is Place.SCREEN:
             self._screen.leave()
             self._screen.enter()
             self._seen = ()
@@ -354,6 +374,7 @@ class Stage:
         # The settings of the terminal hold for what it has taken in, not for what was written.
         self._writer.wait(LEAVING)
         self._takeover.release(self._replay)
+        self._tell_missed()
 
     def _replay(self, name: str, data: bytes) -> None:
         """Write a piece of what was printed in the place that the run's own lines go to."""

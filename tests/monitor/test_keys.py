@@ -27,9 +27,11 @@ class Recorder:
     def ask(self, question: str, yes: Callable[[], None]) -> None:
         self.view.question, self._yes = question, yes
 
-    def answer(self) -> None:
+    def answer(self, *, yes: bool) -> None:
         assert self._yes is not None
-        self._yes()
+        self.view.question = ""
+        if yes:
+            self._yes()
 
     def cancel_job(self, job: str) -> None:
         self.done.append(f"cancel {job}")
@@ -197,8 +199,11 @@ def test_cancel_asks(desk: Recorder) -> None:
     desk.press("/", *"job1", "enter", "x")
     assert "job1" in desk.view.question
     assert desk.view.question in desk.draw()
-    assert desk.done == []
-    desk.answer()
+    desk.press("n")
+    assert (desk.view.question, desk.done) == ("", [])
+    desk.press("x", "Y")
+    assert (desk.view.question, desk.done) == ("", [])
+    desk.press("x", "y")
     assert desk.done == ["cancel 1"]
 
 
@@ -215,10 +220,9 @@ def test_cancel_without_any_job() -> None:
 
 
 def test_stop_asks(desk: Recorder) -> None:
-    desk.press("X")
-    assert desk.view.question
+    desk.press("X", "enter")
     assert desk.done == []
-    desk.answer()
+    desk.press("X", "y")
     assert desk.done == ["stop"]
 
 

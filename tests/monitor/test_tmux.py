@@ -325,6 +325,25 @@ print("verdict", way() if way is twice else asyncio.run(way()))
     assert left.count("3 jobs finished") == 1 + (way == "twice")
 
 
+def test_a_run_too_short_to_be_seen_leaves_its_summary(terminal: Terminal) -> None:
+    script = """
+import asyncio
+from engine import Job
+from monitor import EngineCurses
+async def short():
+    print("printed")
+engine = EngineCurses(*(Job(short) for i in range(3)), label="short")
+engine.orchestrate()
+"""
+    terminal.start([sys.executable, "-c", script], cwd=ROOT)
+    assert terminal.exit_status() == 0
+    assert_given_back(terminal)
+    lines = terminal.screen().splitlines()
+    assert lines[:3] == ["printed"] * 3
+    assert "short: 3 jobs finished" in lines[3]
+    assert "started" not in terminal.screen()
+
+
 # -- many jobs ------------------------------------------------------------------------------------
 
 
