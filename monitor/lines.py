@@ -1,4 +1,4 @@
-"""A run in lines on stdout, whatever that is: the face of plain and JSON mode."""
+"""A run in lines on stdout, whatever that is: the faces of plain and JSON mode."""
 
 from __future__ import annotations
 
@@ -17,7 +17,46 @@ from .wake import Wake
 from .writer import Writer, target_of
 
 
-class Plain:
+class _Lines:
+    """What the two have in common: lines that are gathered, and written when the reader is ready.
+
+    There is no terminal to give back, and nothing simpler to go on with after an error.
+    """
+
+    def __init__(self) -> None:
+        self._gathered: list[str] = []
+
+    def begin(self, wake: Wake) -> None:
+        """Begin to write where stdout writes now."""
+        self._wake = wake
+        self._writer = Writer(target_of(sys.stdout))
+
+    def wait(self, timeout: float) -> None:
+        """Wait."""
+        self._wake.wait(timeout)
+
+    @property
+    def busy(self) -> bool:
+        """The reader of stdout is slow."""
+        return not self._writer.idle
+
+    def refresh(self) -> None:
+        """Write what was gathered."""
+        self._writer.write("".join(self._gathered))
+        self._gathered.clear()
+
+    def fail(self, error: Exception) -> None:
+        """Give up."""
+        raise error
+
+    def close(self) -> None:
+        """Do nothing."""
+
+    def rescue(self) -> None:
+        """Do nothing."""
+
+
+class Plain(_Lines):
     """A line for each change of state; prints of jobs come between them as they are.
 
     For these to keep their place stdout is line buffered meanwhile, as it is on a terminal.
@@ -27,28 +66,18 @@ class Plain:
     """
 
     def __init__(self, *, ascii_only: bool) -> None:
+        super().__init__()
         self._model = Model()
         self._ascii_only = ascii_only
         self._buffered: io.TextIOWrapper | None = None
-        self._lines: list[str] = []
-        self._printer = PlainPrinter(self._lines.append, self._model, ascii_only=ascii_only)
+        self._printer = PlainPrinter(self._gathered.append, self._model, ascii_only=ascii_only)
 
     def begin(self, wake: Wake) -> None:
         """Begin to write where stdout writes now."""
-        self._wake = wake
-        self._writer = Writer(target_of(sys.stdout))
+        super().begin(wake)
         if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.line_buffering:
             self._buffered = sys.stdout
             self._buffered.reconfigure(line_buffering=True)
-
-    def wait(self, timeout: float) -> None:
-        """Wait."""
-        self._wake.wait(timeout)
-
-    @property
-    def busy(self) -> bool:
-        """The reader of stdout is slow."""
-        return not self._writer.idle
 
     def apply(self, event: Tick) -> None:
         """Take an event."""
@@ -58,17 +87,7 @@ class Plain:
     def refresh(self) -> None:
         """Write what there is to tell."""
         self._printer.beat(time.monotonic())
-        self._write_out()
-
-    def fail(self, error: Exception) -> None:
-        """Nothing is simpler than this."""
-        raise error
-
-    def close(self) -> None:
-        """Do nothing: there is no terminal to give back."""
-
-    def rescue(self) -> None:
-        """Do nothing, likewise."""
+        super().refresh()
 
     def end(self, *, complete: bool) -> None:
         """Tell that the run was left, if it was, and have all written out."""
@@ -77,64 +96,36 @@ class Plain:
                 self._buffered.reconfigure(line_buffering=False)
         if complete and self._model.run.ended is None:
             told = summary(self._model, time.monotonic(), ascii_only=self._ascii_only)
-            self._lines.append(f"{told[0]}\n")
+            self._gathered.append(f"{told[0]}\n")
         if complete:
-            self._write_out()
+            self.refresh()
         self._writer.close()
 
-    def _write_out(self) -> None:
-        self._writer.write("".join(self._lines))
-        self._lines.clear()
 
-
-class Json:
+class Json(_Lines):
     """A line of JSON for each event, and nothing else on stdout.
 
     What is printed inside a job becomes its JobOutput; all that is printed goes to stderr.
     """
 
     def __init__(self) -> None:
-        self._lines: list[str] = []
-        self._printer = JsonPrinter(self._lines.append)
+        super().__init__()
+        self._printer = JsonPrinter(self._gathered.append)
+        self._takeover = Takeover()
 
     def begin(self, wake: Wake) -> None:
         """Begin to write where stdout writes now, and keep all else from there."""
-        self._wake = wake
-        self._writer = Writer(target_of(sys.stdout))
-        self._takeover = Takeover()
+        super().begin(wake)
         self._takeover.start()
         self._takeover.put_aside()
-
-    def wait(self, timeout: float) -> None:
-        """Wait."""
-        self._wake.wait(timeout)
-
-    @property
-    def busy(self) -> bool:
-        """The reader of stdout is slow."""
-        return not self._writer.idle
 
     def apply(self, event: Tick) -> None:
         """Take an event."""
         self._printer.apply(event)
 
-    def refresh(self) -> None:
-        """Write what there is to tell."""
-        self._writer.write("".join(self._lines))
-        self._lines.clear()
-
-    def fail(self, error: Exception) -> None:
-        """Nothing is simpler than this."""
-        raise error
-
-    def close(self) -> None:
-        """Do nothing: there is no terminal to give back."""
-
-    def rescue(self) -> None:
-        """Do nothing, likewise."""
-
     def end(self, *, complete: bool) -> None:
         """Give stdout back and have all written out."""
         self._takeover.stop()
-        self.refresh()
+        if complete:
+            self.refresh()
         self._writer.close()

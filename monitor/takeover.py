@@ -17,7 +17,6 @@ import logging
 import os
 import re
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -28,8 +27,7 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from engine import output
 
-SPOOL = 1_000_000
-"""Bytes of prints that are kept in memory; more goes to a temporary file."""
+from .spool import Spool
 
 _LONG = 65536
 """Characters without a line break that are told as a line all the same."""
@@ -169,48 +167,6 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
-
-
-class Spool:
-    """Pieces of output and the streams they are for, in order; in a file once they are many.
-
-    >>> spool = Spool()
-    >>> for name, data in ("stdout", b"one "), ("stdout", b"two"), ("stderr", b"!"):
-    ...     spool.append(name, data)
-    >>> list(spool.taken())
-    [('stdout', b'one two'), ('stderr', b'!')]
-    """
-
-    _PIECE = 65536
-
-    def __init__(self, size: int = SPOOL) -> None:
-        self._file = tempfile.SpooledTemporaryFile(max_size=size)
-        self._runs: list[tuple[str, int]] = []
-
-    def append(self, name: str, data: bytes) -> None:
-        """Add what was written to a stream."""
-        if not data:
-            return
-        self._file.write(data)
-        if self._runs and self._runs[-1][0] == name:
-            self._runs[-1] = name, self._runs[-1][1] + len(data)
-        else:
-            self._runs.append((name, len(data)))
-
-    def taken(self) -> Iterator[tuple[str, bytes]]:
-        """Give all there is, in pieces of bounded size; then the spool is used up."""
-        with self._file as file:
-            file.seek(0)
-            for name, length in self._runs:
-                left = length
-                while left:
-                    data = file.read(min(left, self._PIECE))
-                    left -= len(data)
-                    yield name, data
-
-    def close(self) -> None:
-        """Forget what there is."""
-        self._file.close()
 
 
 class _Sink(io.BufferedIOBase):

@@ -16,7 +16,8 @@ from typing import Self
 import pytest
 
 from engine import Engine, Job, JobOutput, Tick
-from monitor.takeover import SPOOL, Spool, Takeover
+from monitor.spool import SPOOL, Spool
+from monitor.takeover import Takeover
 
 
 class Streams:
