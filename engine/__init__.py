@@ -19,6 +19,7 @@ This package needs nothing outside the standard library.
 from __future__ import annotations
 
 from .calls import CallJob
+from .coruns import Job
 from .current import output, ready, report
 from .engine import Engine
 from .errors import (
@@ -41,7 +42,7 @@ from .errors import (
     Stuck,
     UsedCoroutine,
 )
-from .job import AbstractJob, Job
+from .job import AbstractJob
 from .loop import run
 from .pool import Pool
 from .sequence import Sequence

@@ -11,16 +11,10 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+from .arguments import parts_of, require_arguments, with_results
+from .coroutines import callable_name, drop_coroutine, is_async_callable
 from .errors import BadOption, NotACoroutine, name_of
-from .job import (
-    AbstractJob,
-    callable_name,
-    drop_coroutine,
-    is_async_callable,
-    parts_of,
-    require_arguments,
-    with_results,
-)
+from .job import AbstractJob
 from .text import safe_repr
 
 if TYPE_CHECKING:

@@ -10,37 +10,34 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import weakref
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from . import graph as graphs
 from . import loop as loops
 from .conductor import Conductor
+from .coruns import Job
 from .current import current
 from .errors import (
-    AlreadyInEngine,
     AlreadyRunning,
     BadOption,
     CycleError,
     EngineFailed,
-    ForeignRequirement,
-    GraphError,
     JobStarted,
-    NotAJob,
-    OnlyForever,
     SelfRequirement,
     UsedCoroutine,
     name_of,
 )
 from .graph import needs_of
-from .job import AbstractJob, Job, check_count, check_timeout, last_jobs
+from .job import AbstractJob
+from .jobset import JobList, JobSet, foreign
 from .listing import debrief, label_of, listing, show, stats
+from .options import check_count, check_timeout
 from .plan import Node, Plan
 from .run import Run
-from .sequence import Sequence, flat_jobs
+from .sequence import Sequence
 from .shutdown import has_shutdown, shut_down, tell_of
 from .text import safe_repr
 from .ticks import State, StopReason, Tick
@@ -51,12 +48,8 @@ if TYPE_CHECKING:
     from os import PathLike
     from pathlib import Path
 
-    from .job import Jobs
 
-    JobList: TypeAlias = list[AbstractJob]  # as Engine.list is something else
-
-
-class Engine(AbstractJob):
+class Engine(JobSet):
     """A set of jobs in insertion order; engines nest, as an engine is itself a job.
 
     Args:
@@ -118,14 +111,8 @@ class Engine(AbstractJob):
         self.cancel_grace = cancel_grace
         self.keep_going = keep_going
         self.message_queue = message_queue
-        self.weak = weakref.ref(self)
         self.plan: Plan | None = None
         """The plan of the run that it is part of, from the beginning of that run to its end."""
-        self.followers: dict[AbstractJob, JobList] | None = None
-        """For each job those that wait for it, as long as the graph does not change."""
-        self.first_number = 1
-        """What ticks call its first job; more than 1 once a nested engine is tried again."""
-        self._jobs: dict[AbstractJob, None] = {}
         self.conductor: Conductor | None = None
         """Who performs its plan; None before it has begun, and after its end."""
         self._verdict: Verdict | None = None
@@ -134,78 +121,32 @@ class Engine(AbstractJob):
         if engine is not None:
             engine.add(self)
 
-    # -- the set -----------------------------------------------------------------------------
+    # -- its jobs and their relations, as they change while it runs ------------------------
 
-    @property
-    def jobs(self) -> tuple[AbstractJob, ...]:
-        """The jobs, in the order in which they were added."""
-        return tuple(self._jobs)
-
-    def add(self, job: AbstractJob | Sequence) -> AbstractJob | Sequence:
-        """Add `job`, at any time, and return it.
-
-        In a run going on it is scheduled in the next turn of the loop, so that there is time to say
-        what it waits for: ``engine.add(job).requires(other)``.
-
-        Raises:
-            NotAJob: it is not a job.
-            AlreadyInEngine: it is in another engine, or is an engine that contains this one.
-            GraphError: while running: what it waits for is not in this engine, or is a cycle.
-            AlreadyRunning: the run is about to end, too late for another job.
-        """
-        self.update([job])
-        return job
-
-    def update(self, jobs: Iterable[AbstractJob | Sequence]) -> None:
-        """Add all of `jobs`, or, if one of them is refused, none; see `add` for what is raised."""
-        newcomers: JobList = []
-        for job in flat_jobs(jobs, type(self).__name__):
-            _check_identity(job)
-            if job.engine is not self:
-                self._check_newcomer(job)
-                newcomers.append(job)
-        newcomers = list(dict.fromkeys(newcomers))
-        if self.plan is not None:
-            self._check_late(newcomers)
-        for job in newcomers:
-            self._jobs[job] = None
-            job.joins(self)
-            self.followers = None
-        if self.plan is not None:
-            self._add_to_run(newcomers, self.plan)
-
-    def _check_newcomer(self, job: AbstractJob) -> None:
-        holder = job.engine
-        if holder is not None:
-            raise AlreadyInEngine(
-                f"job {name_of(job)} is in engine {name_of(holder)} already; "
-                f"a job is in one engine, remove() it there first",
-                [job, holder, self],
-            )
-        outer: Engine | None = self
-        while outer is not None:
-            if outer is job:
-                raise AlreadyInEngine(
-                    f"engine {name_of(job)} cannot contain itself (through {name_of(self)})",
-                    [job, self],
-                )
-            outer = outer.engine
-
-    def _check_late(self, newcomers: JobList) -> None:
+    def check_late(self, newcomers: JobList) -> None:
         """Check what is added while running, as `check` and a start would."""
-        self._refuse_when_over("add a job")
+        if self.plan is None:
+            return
+        if self.plan.is_over:
+            raise AlreadyRunning(
+                f"the run of engine {name_of(self)} is ending: too late to add a job", [self]
+            )
         for job in newcomers:
             for need in needs_of(job):
                 if need is job:
                     raise SelfRequirement(job)
                 if need.engine is not self and need not in newcomers:
-                    raise _foreign(job, need, self)
+                    raise foreign(job, need, self)
             if isinstance(job, Engine):
                 job.check()
             _refuse_spent(job)
         graphs.topological_order(newcomers, needs_of)
 
-    def _add_to_run(self, newcomers: JobList, plan: Plan) -> None:
+    def joined(self, newcomers: JobList) -> None:
+        """Have the run going on, if any, take in those that were added."""
+        plan = self.plan
+        if plan is None:
+            return
         conductor = self.performer()
         now = conductor.loop.time()
         for job in newcomers:
@@ -218,195 +159,6 @@ class Engine(AbstractJob):
         for job in newcomers:
             conductor.perform(plan.add(_node_of(job), now))
 
-    def remove(self, job: AbstractJob) -> None:
-        """Take `job` out; what waited for it still does, see `bypass_and_remove` and `sanitize`.
-
-        Raises:
-            AlreadyRunning: this engine is running.
-            GraphError: the job is not in it.
-        """
-        self._refuse_while_running("remove a job")
-        if job not in self._jobs:
-            raise GraphError(f"job {name_of(job)} is not in engine {name_of(self)}", [job])
-        del self._jobs[job]
-        job.joins(None)
-        self.followers = None
-
-    def __len__(self) -> int:
-        return len(self._jobs)
-
-    def __iter__(self) -> Iterator[AbstractJob]:
-        return iter(tuple(self._jobs))
-
-    def __contains__(self, job: object) -> bool:
-        return job in self._jobs
-
-    def __bool__(self) -> bool:
-        return True
-
-    def iterate_jobs(self, scan_engines: bool = False) -> Iterator[AbstractJob]:
-        """Give all jobs at every depth; with `scan_engines` the engines among them too."""
-        stack: list[Iterator[AbstractJob]] = [iter(self)]
-        while stack:
-            for job in stack[-1]:
-                if not isinstance(job, Engine):
-                    yield job
-                    continue
-                if scan_engines:
-                    yield job
-                stack.append(iter(job))
-                break
-            else:
-                stack.pop()
-
-    def find(self, job_id: str) -> AbstractJob:
-        """Return the job that the events of the run going on call `job_id`; else KeyError.
-
-        >>> inner = Engine(Job(asyncio.sleep, 0), Job(asyncio.sleep, 0, label="the second"))
-        >>> Engine(Job(asyncio.sleep, 0), inner).find("2.2")
-        <Job `the second' idle>
-        """
-        found: AbstractJob = self
-        for number in job_id.split("."):
-            if not isinstance(found, Engine):
-                raise KeyError(job_id)
-            place = int(number) - found.first_number
-            if not 0 <= place < len(found):
-                raise KeyError(job_id)
-            found = found.jobs[place]
-        return found
-
-    # -- the graph ---------------------------------------------------------------------------
-
-    def check(self) -> None:
-        """Return None if this engine can be run, at every depth.
-
-        Raises:
-            GraphError: one of CycleError, SelfRequirement, ForeignRequirement, OnlyForever.
-        """
-        listed: set[AbstractJob] = set()
-        in_order = True
-        for job in self._jobs:
-            for need in needs_of(job):
-                if need not in listed:
-                    if need.engine is not self:
-                        raise _foreign(job, need, self)
-                    in_order = False
-            listed.add(job)
-            for need in job.takes_results_of:
-                if need not in job.required:
-                    raise GraphError(
-                        f"job {name_of(job)} takes the result of {name_of(need)}, which it was "
-                        f"made not to require any more",
-                        [job, need],
-                    )
-            if isinstance(job, Engine):
-                job.check()
-        if not in_order:
-            graphs.topological_order(self._jobs, needs_of)
-        endless = self.engine is not None and self.forever
-        if self._jobs and not endless and all(job.forever for job in self._jobs):
-            raise OnlyForever(self._jobs)
-
-    def topological_order(self) -> JobList:
-        """Return the jobs in topological, then insertion order; CycleError if there is none."""
-        return graphs.topological_order(self._jobs, needs_of)
-
-    def entry_jobs(self) -> JobList:
-        """Return the jobs that wait for no other."""
-        return graphs.entries(self._jobs, needs_of)
-
-    def exit_jobs(self) -> JobList:
-        """Return the jobs that no other waits for."""
-        return graphs.exits(self._jobs, needs_of)
-
-    def predecessors(self, *jobs: Jobs) -> JobList:
-        """Return the jobs that any of `jobs` waits for directly."""
-        return graphs.predecessors(self._jobs, needs_of, last_jobs(jobs, self, ".predecessors()"))
-
-    def successors(self, *jobs: Jobs) -> JobList:
-        """Return the jobs that wait for any of `jobs` directly."""
-        return graphs.successors(self._jobs, needs_of, last_jobs(jobs, self, ".successors()"))
-
-    def predecessors_upstream(self, *jobs: Jobs) -> JobList:
-        """Return all that must be over before any of `jobs` starts, however far away."""
-        return graphs.upstream(
-            self._jobs, needs_of, last_jobs(jobs, self, ".predecessors_upstream()")
-        )
-
-    def successors_downstream(self, *jobs: Jobs) -> JobList:
-        """Return all that cannot start before any of `jobs` is over, however far away."""
-        return graphs.downstream(
-            self._jobs, needs_of, last_jobs(jobs, self, ".successors_downstream()")
-        )
-
-    def keep_only(self, jobs: Jobs) -> Engine:
-        """Remove all jobs but `jobs`, and what these waited for of the rest; return this engine."""
-        kept = last_jobs(jobs, self, ".keep_only()")
-        return self._edit(graphs.keep_only(self._jobs, _required, _awaited, kept))
-
-    def keep_only_between(
-        self,
-        *,
-        starts: Jobs = None,
-        ends: Jobs = None,
-        keep_starts: bool = True,
-        keep_ends: bool = True,
-    ) -> Engine:
-        """Keep only the jobs on a way from `starts` to `ends`; None sets no bound on that side.
-
-        With `keep_starts` or `keep_ends` False these themselves go too.  Returns this engine.
-        """
-        kept = graphs.between(
-            self._jobs,
-            needs_of,
-            starts=None if starts is None else last_jobs(starts, self, ".keep_only_between()"),
-            ends=None if ends is None else last_jobs(ends, self, ".keep_only_between()"),
-            keep_starts=keep_starts,
-            keep_ends=keep_ends,
-        )
-        return self.keep_only(kept)
-
-    def bypass_and_remove(self, job: AbstractJob) -> None:
-        """Remove `job`; those that waited for it now wait for what it waited for.
-
-        How these links combine, see :func:`engine.graph.bypass`.
-        """
-        self._edit(graphs.bypass(self._jobs, _required, _awaited, job))
-
-    def sanitize(self) -> bool:
-        """Drop the requirements on jobs that are not in this engine, at every depth.
-
-        Returns True if there was nothing to drop; what was dropped is logged.
-        """
-        edit = graphs.sanitize(self._jobs, _required, _awaited)
-        for link in edit.cut:
-            logging.getLogger("engine").warning(
-                "%s no longer waits for %s, which is not in engine %s",
-                *(name_of(job) for job in (link.node, link.need, self)),
-            )
-        self._edit(edit)
-        clean = [job.sanitize() for job in self._jobs if isinstance(job, Engine)]
-        return not edit.cut and all(clean)
-
-    def _edit(self, edit: graphs.Edit[AbstractJob]) -> Engine:
-        self._refuse_while_running("change its graph")
-        for links, remove in (edit.cut, True), (edit.added, False):
-            for link in links:
-                relate = link.node.requires if link.kind == "requires" else link.node.after
-                relate(link.need, remove=remove)
-        for job in edit.removed:
-            self.remove(job)
-        return self
-
-    def followers_of(self, job: AbstractJob) -> JobList:
-        """Return the jobs that wait for `job` directly; computed once for all of them."""
-        if self.followers is None:
-            self.followers = graphs.dependents(self._jobs, needs_of)
-        return self.followers.get(job, [])
-
-    # -- relations of its jobs, as they change -----------------------------------------------
-
     def before_relation(self, job: AbstractJob, needs: Iterable[AbstractJob], how: str) -> None:
         """Refuse a relation that is known to be wrong; called by the jobs of this engine."""
         is_running = self.plan is not None and not self.plan.is_over
@@ -418,7 +170,7 @@ class Engine(AbstractJob):
         for need in needs:
             holder = need.engine
             if holder is not self and (holder is not None or is_running):
-                raise _foreign(job, need, self)
+                raise foreign(job, need, self)
         if not is_running:
             return
         upstream = dict.fromkeys(needs)
@@ -430,7 +182,7 @@ class Engine(AbstractJob):
         self, job: AbstractJob, how: str, changes: Iterable[AbstractJob], remove: bool
     ) -> None:
         """Tell the run going on, if any, what a job waits for now; called by the jobs."""
-        self.followers = None
+        self.graph_changed()
         plan = self.plan
         if plan is None or plan.is_over or job._place is None:
             return
@@ -461,7 +213,7 @@ class Engine(AbstractJob):
             KeyboardInterrupt, SystemExit: after Ctrl-C or SIGTERM, or when a job raised it; all was
                 shut down, unless it was the second Ctrl-C.
         """
-        self._refuse_while_running("start it")
+        self.refuse_while_running("start it")
         if timeout is not None:
             check_timeout(self, "timeout", timeout)
         try:
@@ -504,7 +256,7 @@ class Engine(AbstractJob):
 
     async def _conduct(self, timeout: float | None) -> Verdict:
         """Run as the outermost engine."""
-        self._refuse_while_running("start it")
+        self.refuse_while_running("start it")
         self.check()
         _refuse_spent(self)
         run = Run(label_of(self), readers_of(self, self._has_own_tick()))
@@ -677,15 +429,10 @@ class Engine(AbstractJob):
         assert engine.conductor is not None
         return engine.conductor
 
-    def _refuse_while_running(self, what: str) -> None:
+    def refuse_while_running(self, what: str) -> None:
+        """Raise AlreadyRunning, saying that `what` cannot be done, if a run is going on."""
         if self.plan is not None:
             raise AlreadyRunning(f"engine {name_of(self)} is running: cannot {what}", [self])
-
-    def _refuse_when_over(self, what: str) -> None:
-        if self.plan is not None and self.plan.is_over:
-            raise AlreadyRunning(
-                f"the run of engine {name_of(self)} is ending: too late to {what}", [self]
-            )
 
     def tick(self, event: Tick) -> None:
         """Handle an event of a run; puts it on `message_queue`, if there is one.
@@ -838,38 +585,6 @@ class Engine(AbstractJob):
     def details(self) -> str | None:
         """Return how many jobs it holds."""
         return f"{len(self._jobs)} job{'s' * (len(self._jobs) != 1)}"
-
-
-_required: Callable[[AbstractJob], tuple[AbstractJob, ...]] = AbstractJob.required.fget  # type: ignore[attr-defined]
-_awaited: Callable[[AbstractJob], tuple[AbstractJob, ...]] = AbstractJob.awaited.fget  # type: ignore[attr-defined]
-
-
-def _check_identity(job: AbstractJob) -> None:
-    """Refuse jobs that an engine could not tell apart, or that are not made to their end."""
-    kind = type(job)
-    if kind.__eq__ is not object.__eq__:
-        raise NotAJob(
-            f"two jobs are never equal, and {kind.__name__} defines when they are: "
-            "with dataclasses write @dataclass(eq=False)",
-            job,
-        )
-    if not hasattr(job, "label"):
-        raise NotAJob(f"{kind.__name__}.__init__ does not call super().__init__()", job)
-
-
-def _foreign(job: AbstractJob, need: AbstractJob, engine: Engine) -> ForeignRequirement:
-    holder = need.engine
-    if holder is None:
-        advice = f"add it to {name_of(engine)}, or remove the requirement (sanitize())"
-    else:
-        outer: AbstractJob | None = holder
-        while outer is not None and outer.engine is not engine:
-            outer = outer.engine
-        if outer is not None:
-            advice = f"it is inside engine {name_of(outer)}, which is required as a whole"
-        else:
-            advice = f"it is in engine {name_of(holder)}"
-    return ForeignRequirement(job, need, advice)
 
 
 def _way(job: AbstractJob, needs: Iterable[AbstractJob]) -> JobList:

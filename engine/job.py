@@ -8,26 +8,20 @@ a run is checked here, at the line where the user wrote it.
 from __future__ import annotations
 
 import asyncio
-import atexit
-import functools
-import inspect
-import math
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
-from types import CoroutineType, FunctionType
+from collections.abc import Awaitable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from .coroutines import drop_coroutine
 from .errors import (
-    BadOption,
-    GraphError,
     JobSkipped,
-    NotACoroutine,
     NotAJob,
     SelfRequirement,
     name_of,
 )
+from .options import bad_option, check_retry, check_timeout
 from .pool import Pool
-from .text import safe_line, safe_repr
+from .text import safe_repr
 from .ticks import State
 
 if TYPE_CHECKING:
@@ -127,9 +121,9 @@ class AbstractJob:
         if timeout is not None:
             check_timeout(self, "timeout", timeout)
         if retry is not None:
-            _check_retry(self, retry)
+            check_retry(self, retry)
         if pool is not None and not isinstance(pool, Pool):
-            raise _bad_option(self, "pool", pool, "a Pool, as Pool(4)")
+            raise bad_option(self, "pool", pool, "a Pool, as Pool(4)")
         if required is not None:
             self.requires(required)
         if after is not None:
@@ -190,6 +184,7 @@ class AbstractJob:
             ForeignRequirement: one of `jobs` is known to be in another engine.
             JobStarted: this job has left `idle` in a run that is going on.
 
+        >>> from engine import Job
         >>> async def nothing(): pass
         >>> a, b, c, d = (Job(nothing, label=name) for name in "abcd")
         >>> d.requires(a, [b, None, (c,)])
@@ -250,9 +245,9 @@ class AbstractJob:
         """The engine that holds this job, if any."""
         return None if self._engine is None else self._engine()
 
-    def joins(self, engine: Engine | None) -> None:
+    def joins(self, engine: weakref.ref[Engine] | None) -> None:
         """Tell the job who holds it; called by engines alone."""
-        self._engine = None if engine is None else engine.weak
+        self._engine = engine
 
     @property
     def state(self) -> State:
@@ -350,277 +345,6 @@ class AbstractJob:
         return describe(self)
 
 
-# -- jobs that run what they are given -------------------------------------------------------
-
-_unstarted: set[CoroutineType[Any, Any, Any]] = set()
-"""Coroutine objects that wait for their first step.
-
-Held from here, so that when their job is dropped as part of a cycle (jobs that wait for each other,
-say) the garbage collector finds the coroutine alive, and `Job.__del__` can close it; it would else
-be finalized on its own and warn that it was never awaited.
-"""
-
-
-@atexit.register
-def _close_unstarted() -> None:
-    while _unstarted:
-        _unstarted.pop().close()
-
-
-def drop_coroutine(thing: object) -> None:
-    """Close `thing` if it is a coroutine that has not begun, so that it makes no noise."""
-    if isinstance(thing, CoroutineType):
-        _unstarted.discard(thing)
-        if inspect.getcoroutinestate(thing) == inspect.CORO_CREATED:
-            thing.close()
-
-
-class Job(AbstractJob):
-    """Run a coroutine: ``Job(fetch, url)`` or, once only, ``Job(fetch(url))``.
-
-    Args:
-        corun: a coroutine function, called with `args` anew at each attempt; so are partials
-            (for keyword arguments) and objects with an async ``__call__``.  Or a coroutine object,
-            which runs once.
-        args: arguments.  A job among them, also inside lists, tuples, sets and dict values, stands
-            for its result and becomes a requirement.
-        coshutdown: an async function without arguments (or a coroutine object), called once at the
-            end of a run in which the job was started.
-        options: those of :class:`AbstractJob`.
-
-    Raises:
-        NotACoroutine: `corun` or `coshutdown` is not what it should be.
-        GraphError: a forever job among the arguments: it has no result.
-
-    >>> from engine import Engine
-    >>> async def add(a, b):
-    ...     return a + b
-    >>> three = Job(add, 1, 2, label="three")
-    >>> seven = Job(add, three, 4, label="seven")
-    >>> Engine(three, seven).orchestrate()
-    True
-    >>> seven
-    <Job `seven' finished -> 7 - [requires [three]]>
-    """
-
-    __slots__ = ("_args", "_corun", "_coshutdown", "_keywords", "_takes_results_of", "_used")
-
-    def __init__(
-        self,
-        corun: Callable[..., Awaitable[Any]] | Coroutine[Any, Any, Any],
-        *args: Any,
-        coshutdown: Callable[[], Awaitable[Any]] | Coroutine[Any, Any, Any] | None = None,
-        engine: Engine | None = None,
-        **options: Any,
-    ) -> None:
-        self._used = True  # nothing to close, should what follows raise
-        coroutines = [c for c in (corun, coshutdown) if isinstance(c, CoroutineType)]
-        mine = [coroutine for coroutine in coroutines if coroutine not in _unstarted]
-        try:
-            super().__init__(**options)
-            self._check_corun(corun, args)
-            if coshutdown is not None:
-                self._check_async(coshutdown, "coshutdown=")
-            self._corun, self._args, self._keywords = parts_of(corun, args)
-            self._coshutdown = coshutdown
-            self._takes_results_of = require_arguments(self, self._args, self._keywords)
-            _unstarted.update(mine)
-            self._used = False
-            if engine is not None:
-                engine.add(self)
-        except BaseException:
-            self._used = True
-            for coroutine in mine:
-                drop_coroutine(coroutine)
-            raise
-
-    def _check_corun(self, corun: Any, args: tuple[Any, ...]) -> None:
-        self._check_async(corun, "Job")
-        if not isinstance(corun, CoroutineType):
-            return
-        name = corun.__name__
-        if args:
-            raise NotACoroutine(
-                f"arguments go with a function: Job({name}, ...), not Job({name}(), ...)", corun
-            )
-        if self.retry:
-            raise BadOption(
-                f"job {name_of(self)}: a coroutine runs once and cannot be retried; give the "
-                f"function and its arguments: Job({name}, ..., retry=...)",
-                "retry",
-                self.retry,
-            )
-
-    def _check_async(self, thing: Any, where: str) -> None:
-        """Refuse what is neither a coroutine function nor a coroutine that has not begun."""
-        if is_async_callable(thing):
-            return
-        if not isinstance(thing, CoroutineType):
-            raise _not_a_coroutine(where, thing)
-        if inspect.getcoroutinestate(thing) != inspect.CORO_CREATED or thing in _unstarted:
-            name = thing.__name__
-            raise NotACoroutine(
-                f"{where}: this coroutine of {name} is used already, and a coroutine runs once; "
-                f"give the function and its arguments: Job({name}, ...)",
-                thing,
-            )
-
-    @property
-    def takes_results_of(self) -> tuple[AbstractJob, ...]:
-        """The jobs among its arguments, whose results it takes."""
-        return self._takes_results_of
-
-    def corun(self) -> Awaitable[Any]:
-        """Return the coroutine object, or call the function with its arguments."""
-        corun = self._corun
-        if isinstance(corun, CoroutineType):
-            self._used = True
-            _unstarted.discard(corun)
-            return corun
-        if self._takes_results_of:
-            args, keywords = with_results(self._args), with_results(self._keywords or {})
-            return corun(*args, **keywords)  # type: ignore[no-any-return]
-        if self._keywords:
-            return corun(*self._args, **self._keywords)  # type: ignore[no-any-return]
-        return corun(*self._args)  # type: ignore[no-any-return]
-
-    async def coshutdown(self) -> None:
-        """Await what was given as `coshutdown`, if anything was."""
-        given = self._coshutdown
-        if isinstance(given, CoroutineType):
-            self._coshutdown = None  # it runs once
-            _unstarted.discard(given)
-            await given
-        elif given is not None:
-            await given()  # type: ignore[operator]
-
-    @property
-    def has_coshutdown(self) -> bool:
-        """True if there is something to await at shutdown."""
-        return self._coshutdown is not None
-
-    @property
-    def is_spent(self) -> bool:
-        """True if its coroutine object has been used, so that it cannot run again."""
-        return self._used
-
-    def details(self) -> str | None:
-        """Return the name of what it runs."""
-        return callable_name(self._corun)
-
-    def __del__(self) -> None:
-        if not self._used and isinstance(self._corun, CoroutineType):
-            drop_coroutine(self._corun)
-        if isinstance(getattr(self, "_coshutdown", None), CoroutineType):
-            drop_coroutine(self._coshutdown)
-
-
-def callable_name(function: Any) -> str:
-    """Return a short name of a function, partial, coroutine or callable object."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    name = getattr(function, "__qualname__", None) or type(function).__qualname__
-    return safe_line(name, 80)
-
-
-def is_async_callable(thing: object) -> bool:
-    """True for coroutine functions, partials of them and objects with an async ``__call__``."""
-    if type(thing) is FunctionType and thing.__code__.co_flags & inspect.CO_COROUTINE:
-        return True  # what nearly all are
-    while isinstance(thing, functools.partial):
-        thing = thing.func
-    if inspect.iscoroutinefunction(thing):
-        return True
-    call = None if inspect.isclass(thing) else getattr(type(thing), "__call__", None)
-    return inspect.iscoroutinefunction(call)
-
-
-def _not_a_coroutine(where: str, value: object) -> NotACoroutine:
-    shown = safe_repr(value, 80)
-    if inspect.isgenerator(value) or inspect.isgeneratorfunction(value):
-        advice = "this is a generator; write `async def` and `await` instead"
-    elif isinstance(value, asyncio.Future):
-        advice = "a future or task runs already; give the coroutine function instead"
-    elif callable(value):
-        advice = "this is a plain function; write CallJob(function, ...) to run it in a thread"
-    else:
-        advice = "write Job(function, argument, ...) with an `async def` function"
-    return NotACoroutine(
-        f"{where} needs a coroutine function or a coroutine, not {shown}: {advice}", value
-    )
-
-
-# -- arguments that are jobs -----------------------------------------------------------------
-
-
-def parts_of(
-    function: Any, args: tuple[Any, ...]
-) -> tuple[Any, tuple[Any, ...], dict[str, Any] | None]:
-    """Return a function, its arguments and keyword arguments; a partial is taken apart."""
-    if isinstance(function, functools.partial):
-        return function.func, (*function.args, *args), function.keywords or None
-    return function, args, None
-
-
-def require_arguments(
-    job: AbstractJob, args: tuple[Any, ...], keywords: dict[str, Any] | None
-) -> tuple[AbstractJob, ...]:
-    """Make `job` require the jobs among its arguments, and return them."""
-    if not args and not keywords:
-        return ()
-    found = list(_jobs_inside([args, keywords]))
-    for other in found:
-        if other.forever:
-            raise GraphError(
-                f"job {name_of(job)} takes the result of {name_of(other)}, which is a forever job "
-                "and has none; use requires() to wait until it is ready",
-                [job, other],
-            )
-    if found:
-        job.requires(found)
-    return tuple(found)
-
-
-def _jobs_inside(value: Any) -> Iterator[AbstractJob]:
-    """Give the jobs in `value`, at any depth of lists, tuples, sets and dict values."""
-    todo = [value]
-    seen = set()  # a list may hold itself
-    while todo:
-        item = todo.pop()
-        if isinstance(item, AbstractJob):
-            yield item
-        elif isinstance(item, JobSequence):
-            yield _last_of(item)
-        elif isinstance(item, _CONTAINERS) and id(item) not in seen:
-            seen.add(id(item))
-            todo.extend(reversed([*(item.values() if isinstance(item, dict) else item)]))
-
-
-_CONTAINERS = (list, tuple, set, frozenset, dict)
-
-
-def _last_of(sequence: JobSequence) -> AbstractJob:
-    if not sequence.jobs:
-        raise GraphError("an empty Sequence stands among the arguments, and has no result")
-    return sequence.jobs[-1]
-
-
-def with_results(value: Any) -> Any:
-    """Return `value` with each job in it, at any depth, replaced by its result."""
-    if isinstance(value, AbstractJob):
-        return value.result()
-    if isinstance(value, JobSequence):
-        return _last_of(value).result()
-    if not isinstance(value, _CONTAINERS) or not any(True for _ in _jobs_inside(value)):
-        return value
-    if isinstance(value, dict):
-        return {key: with_results(item) for key, item in value.items()}
-    items = [with_results(item) for item in value]
-    if isinstance(value, tuple) and hasattr(value, "_make"):
-        return value._make(items)  # a named tuple keeps its type
-    return tuple(items) if isinstance(value, tuple) else type(value)(items)
-
-
 # -- collections of jobs ---------------------------------------------------------------------
 
 
@@ -679,40 +403,4 @@ def _iterate(value: Any, where: tuple[object, ...]) -> Iterator[Any]:
         f"{''.join(names)} takes jobs, Sequences and collections of these, "
         f"not {safe_repr(value, 80)}",
         value,
-    )
-
-
-# -- options ---------------------------------------------------------------------------------
-
-
-def check_timeout(job: object, option: str, value: object) -> None:
-    """Refuse what is not a number of seconds, zero or more."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _bad_option(job, option, value, "a number of seconds, or None")
-    if math.isnan(value) or value < 0:
-        raise _bad_option(job, option, value, "zero or more seconds, or None")
-
-
-def check_count(job: object, option: str, value: object, least: int) -> None:
-    """Refuse what is not a whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise _bad_option(job, option, value, f"a whole number of at least {least}, or None")
-
-
-def _check_retry(job: AbstractJob, value: object) -> None:
-    if isinstance(value, int) and not isinstance(value, bool):
-        check_count(job, "retry", value, 0)
-    elif not (
-        hasattr(value, "copy")
-        and not inspect.isclass(value)
-        and inspect.iscoroutinefunction(getattr(type(value), "__call__", None))
-    ):
-        raise _bad_option(
-            job, "retry", value, "how many more attempts to make, or a tenacity.AsyncRetrying"
-        )
-
-
-def _bad_option(job: object, option: str, value: object, wanted: str) -> BadOption:
-    return BadOption(
-        f"{option} of {name_of(job)} must be {wanted}, not {safe_repr(value, 80)}", option, value
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from .coroutines import drop_coroutine
 from .errors import NotAJob
-from .job import AbstractJob, JobSequence, drop_coroutine, jobs_in, last_jobs
+from .job import AbstractJob, JobSequence, jobs_in, last_jobs
 from .listing import label_of
 from .text import safe_repr
 

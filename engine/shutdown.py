@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from contextvars import ContextVar, copy_context
 from typing import Any
 
+from .coruns import Job
 from .current import current
 from .errors import name_of
-from .job import AbstractJob, Job
+from .job import AbstractJob
 from .loop import LeaveNow
 from .text import safe_error
 

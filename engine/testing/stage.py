@@ -167,7 +167,8 @@ def _retry_of(spec: JobSpec) -> Any:
     tenacity = importlib.import_module("tenacity")
 
     def wait(state: Any) -> float:
-        return spec.attempts[state.attempt_number - 1].pause
+        attempt: int = state.attempt_number
+        return spec.attempts[attempt - 1].pause
 
     stop = tenacity.stop_after_attempt(len(spec.attempts))
     return tenacity.AsyncRetrying(stop=stop, wait=wait)
