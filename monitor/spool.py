@@ -22,7 +22,7 @@ class Spool:
     """
 
     def __init__(self, size: int = SPOOL) -> None:
-        self._file = tempfile.SpooledTemporaryFile(max_size=size)  # noqa: SIM115 - closed by `taken`
+        self._file = _file(size)
         self._runs: list[tuple[str, int]] = []
 
     def append(self, name: str, data: bytes) -> None:
@@ -49,3 +49,8 @@ class Spool:
     def close(self) -> None:
         """Forget what there is."""
         self._file.close()
+
+
+def _file(size: int) -> tempfile.SpooledTemporaryFile[bytes]:
+    """Open what is in memory up to `size` bytes, and in a file beyond."""
+    return tempfile.SpooledTemporaryFile(max_size=size)
