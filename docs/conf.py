@@ -1,13 +1,17 @@
 """How sphinx builds these pages."""
 
+import sys
 from importlib import metadata
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 project = "Orchestrion"
 author = "the Orchestrion developers"
 project_copyright = f"2026, {author}"
 release = metadata.version("orchestrion")
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "from_code"]
 exclude_patterns = ["_build"]
 default_role = "code"
 html_theme = "furo"
@@ -17,3 +21,6 @@ autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
+
+# Every name that these export has its place in the pages, see from_code.py.
+public_modules = ["engine", "engine.testing", "monitor", "sshjobs", "sshjobs.sandbox"]
