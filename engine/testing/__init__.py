@@ -17,16 +17,21 @@ The reference model, for those who work on the engine:
 * :func:`random_graph`: such a graph from a seed; :func:`sketch`: how it looks;
 * :func:`play`, :func:`differences`, :func:`violations`: what it comes to, and what is wrong there.
 
-A graph of your own, and how it takes a failure::
+A graph of your own, and what it makes of a server that never answers, in no time at all:
 
-    from engine import Engine, Job
-    from engine.testing import run_virtual
+>>> import asyncio
+>>> from engine import Engine, Job
+>>> async def answer():
+...     await asyncio.sleep(3600)
+>>> async def main():
+...     server = Job(answer, label="server", timeout=60, critical=False)
+...     report = Job(asyncio.sleep, 1, label="report", after=server)
+...     await Engine(server, report).corun()
+...     return server.state.value, report.state.value, report.ended_at
+>>> run_virtual(main())
+('failed', 'finished', 61.0)
 
-    def test_a_slow_server_is_given_up_after_a_minute():
-        server = Job(slow_server, timeout=60)
-        assert run_virtual(outcome(Engine(server))) ...
-
-Only the standard library is needed.
+Only the standard library is needed, but for graphs with pauses between attempts: tenacity.
 """
 
 from __future__ import annotations

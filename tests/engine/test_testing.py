@@ -455,6 +455,7 @@ FAILS = JobSpec("1", attempts=(Attempt(2.0, fails=True),))
 SOFT = replace(FAILS, critical=False)
 STAYS = JobSpec("1", forever=True, attempts=(Attempt(inf),))
 BOTH = (Attempt(1.0, fails=True), Attempt(1.5))
+PAUSED = (Attempt(1.0, fails=True, pause=0.5), Attempt(1.5))
 
 FINISHED, FAILED, CANCELLED, SKIPPED = (
     State.FINISHED,
@@ -491,6 +492,10 @@ FINISHED, FAILED, CANCELLED, SKIPPED = (
         (JobSpec("", jobs=(JobSpec("1", timeout=0.5),)), False, {"1": FAILED}),
         (JobSpec("", window=1, jobs=(JobSpec("1"), JobSpec("2"))), True, {"1": 1.0, "2": 2.0}),
         (JobSpec("", timeout=0.5, jobs=(JobSpec("1"),)), False, {"1": CANCELLED}),
+        (JobSpec("", cancel_at=0.5, jobs=(JobSpec("1", critical=False),)), False, {"1": CANCELLED}),
+        (JobSpec("", jobs=(A, JobSpec("2", add_at=0.5))), True, {"1": 2.0, "2": 1.5}),
+        (JobSpec("", jobs=(A, JobSpec("2", add_at=2.5))), True, {"1": 2.0, "2": State.IDLE}),
+        (JobSpec("", jobs=(JobSpec("1", attempts=PAUSED),)), True, {"1": 3.0}),
         (JobSpec("", jobs=(JobSpec("1", cancel_at=0.5),)), False, {"1": CANCELLED}),
         (
             JobSpec("", jobs=(JobSpec("1", jobs=(replace(FAILS, id="1.1"),), critical=False),)),

@@ -26,7 +26,7 @@ def disagreement(graph: JobSpec) -> str:
 @pytest.mark.usefixtures("_quiet")
 def test_seeded_graphs_end_as_the_model_says(count: Callable[[int, int], int]) -> None:
     for seed in range(count(600, 10_000)):
-        graph = random_graph(seed)
+        graph = random_graph(seed, pauses=True)
         if not predict(graph).tied:
             assert not disagreement(graph), f"seed {seed}"
 
@@ -36,7 +36,7 @@ def test_seeded_graphs_end_as_the_model_says(count: Callable[[int, int], int]) -
 @settings(phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(st.randoms(use_true_random=False))
 def test_found_graphs_end_as_the_model_says(source: Random) -> None:
-    graph = random_graph(source, most=6)
+    graph = random_graph(source, most=6, pauses=True)
     assume(not predict(graph).tied)
     assert not disagreement(graph)
 
@@ -44,7 +44,7 @@ def test_found_graphs_end_as_the_model_says(source: Random) -> None:
 @pytest.mark.usefixtures("_quiet")
 def test_where_everything_happens_at_once_the_rules_hold(count: Callable[[int, int], int]) -> None:
     for seed in range(count(400, 10_000)):
-        graph = random_graph(seed, tied=True)
+        graph = random_graph(seed, tied=True, pauses=True)
         assert not (broken := violations(play(graph))), "\n".join(
             [f"seed {seed}", *broken, sketch(graph)]
         )
