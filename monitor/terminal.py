@@ -32,7 +32,9 @@ def is_capable() -> bool:
         return False
     try:
         return (
-            os.isatty(sys.stdin.fileno())
+            sys.stdin.isatty()
+            and sys.stdout.isatty()
+            and os.isatty(sys.stdin.fileno())
             and os.isatty(sys.stdout.fileno())
             and os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
         )

@@ -99,17 +99,19 @@ class Stream:
 def target_of(stream: TextIO | None) -> Target:
     """Return the target that writes where `stream` does; what it has buffered goes first.
 
-    A program without a console has None for its stdout: what is written there is dropped.
+    A program without a console has None for its stdout: what is written there is dropped.  Only a
+    plain file is written to by its descriptor; others, as the stdout of a notebook's cell, may have
+    one that leads somewhere else.
     """
     if stream is None:
         return Descriptor(os.open(os.devnull, os.O_WRONLY), "utf-8")
-    try:
-        fd = os.dup(stream.fileno())
-    except (AttributeError, io.UnsupportedOperation, ValueError, OSError):
+    buffer = getattr(stream, "buffer", None)
+    raw = getattr(buffer, "raw", buffer)  # `python -u` has no buffer in between
+    if not isinstance(raw, io.FileIO) or raw.closed:
         return Stream(stream)
     with suppress(OSError, ValueError):
         stream.flush()
-    return Descriptor(fd, getattr(stream, "encoding", None) or "utf-8")
+    return Descriptor(os.dup(raw.fileno()), stream.encoding or "utf-8")
 
 
 class Writer:

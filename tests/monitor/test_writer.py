@@ -124,6 +124,33 @@ def test_a_stream_without_a_descriptor() -> None:
     assert page.getvalue() == "a line\n"
 
 
+def test_a_stream_whose_descriptor_leads_elsewhere(tmp_path: Path) -> None:
+    """As the stdout of a notebook's cell, whose descriptor is that of the server's log."""
+
+    class Cell(io.StringIO):
+        def fileno(self) -> int:
+            return elsewhere.fileno()
+
+    with (tmp_path / "elsewhere").open("w") as elsewhere:
+        cell = Cell()
+        writer = Writer(target_of(cell))
+        writer.write("a line\n")
+        assert writer.close()
+    assert cell.getvalue() == "a line\n"
+    assert (tmp_path / "elsewhere").read_text() == ""
+
+
+def test_an_unbuffered_stdout() -> None:
+    with a_pipe() as (reader, fd):
+        stream = io.TextIOWrapper(os.fdopen(fd, "wb", buffering=0), "utf-8", write_through=True)
+        target = target_of(stream)
+        assert isinstance(target, Descriptor)
+        target.write(b"a line\n")
+        target.close()
+        stream.close()
+        assert read_all(reader) == b"a line\n"
+
+
 def test_a_stream_that_its_owner_closes() -> None:
     page = io.StringIO()
     writer = Writer(Stream(page))
