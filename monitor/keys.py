@@ -188,13 +188,3 @@ def _type(view: View, name: str) -> bool:
     else:
         return False
     return True
-
-
-def table() -> str:
-    """Return the keys as a table in reStructuredText, for the docs.
-
-    >>> print(table().splitlines()[4])
-       * - ``?``
-    """
-    rows = (f"   * - ``{key.shown}``\n     - {key.help}\n" for key in KEYS)
-    return ".. list-table::\n   :header-rows: 0\n   :widths: auto\n\n" + "".join(rows)

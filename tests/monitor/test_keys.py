@@ -229,7 +229,3 @@ def test_stop_asks(desk: Recorder) -> None:
 def test_what_reaches_beyond(desk: Recorder) -> None:
     desk.press("S", "ctrl l", "q", "ctrl z", "ctrl \\")
     assert desk.done == ["stream", "redraw", "leave", "suspend", "quit"]
-
-
-def test_the_docs_have_the_table() -> None:
-    assert keys.table().count("* - ``") == len(keys.KEYS)
