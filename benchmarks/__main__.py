@@ -71,7 +71,8 @@ def main(arguments: list[str] | None = None) -> None:
     results = measure(options, "cost", contenders(options))
     for size in options.sizes:
         print(cost_table(results, size, options))
-    print(growth_table(results, options))
+    if len(options.sizes) > 1:
+        print(growth_table(results, options))
     print(readers_line(options))
     print(first_line(options))
     print(memory_table())
@@ -218,14 +219,11 @@ def readers_line(options: Options) -> str:
 
 def first_line(options: Options) -> str:
     """How long it takes until the first job runs."""
-    size, shapes = max(options.sizes), ["wide", "chain"]
-    only = replace(options, sizes=[size], shapes=shapes)
+    size = max(options.sizes)
+    only = replace(options, sizes=[size], shapes=["wide"])
     results = measure(only, "first", ["floor", "engine"])
-    ratios = {shape: results.ratio("engine", shape, size) or math.nan for shape in shapes}
-    return "\n".join(
-        verdict(f"first job of {size:,} ({shape}) after x {ratio:.2f} of the floor's", ratio, 1.5)
-        for shape, ratio in ratios.items()
-    )
+    ratio = results.ratio("engine", "wide", size) or math.nan
+    return verdict(f"first job of {size:,} after x {ratio:.2f} of the floor's time", ratio, 1.5)
 
 
 def memory_table() -> str:
