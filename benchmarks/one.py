@@ -1,6 +1,6 @@
 """Measure one contender once, in a process of its own: ``-m benchmarks.one WHAT NAME SHAPE SIZE``.
 
-`WHAT` is ``cost`` (CPU seconds for building and running the graph), ``first`` (seconds until the
+`WHAT` is ``cost`` (CPU seconds for building and running the graph), ``first`` (CPU seconds until the
 first job runs) or ``memory`` (bytes for each job).  Prints a line of JSON.
 """
 
@@ -34,18 +34,18 @@ def cost(name: str, shape: str, size: int) -> float:
 
 
 def first(name: str, shape: str, size: int) -> float:
-    """Return the seconds between the first line of the program and that of its first job."""
+    """Return the CPU seconds between the start of the program and that of its first job."""
     graph = SHAPES[shape](size)
     begins: list[float] = []
 
     async def note() -> None:
         if not begins:
-            begins.append(time.perf_counter())
+            begins.append(time.process_time())
         await asyncio.sleep(0)
 
     CONTENDERS[name](SHAPES[shape](10), job)
     gc.collect()
-    began = time.perf_counter()
+    began = time.process_time()
     CONTENDERS[name](graph, note)
     return begins[0] - began
 
