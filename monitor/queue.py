@@ -33,7 +33,8 @@ class CoalescingQueue:
 
     def __init__(self, lines: int = 1000) -> None:
         self._lines = lines
-        self._lock = threading.Lock()
+        # Reentrant: the garbage collector may run in here, and what it finalizes may print.
+        self._lock = threading.RLock()
         self._kept: list[Tick] = []
         self._progress: dict[str, JobProgress] = {}
         self._output: dict[str, deque[Tick]] = {}

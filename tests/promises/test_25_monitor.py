@@ -224,6 +224,17 @@ def test_no_size_slows_the_run(tmp_path: Path, columns: int) -> None:
     assert gap_of(trial) < GAP
 
 
+def test_a_resize_storm_does_not_slow_the_run(tmp_path: Path) -> None:
+    def trial() -> dict[str, Any]:
+        with a_play(tmp_path / "play") as play:
+            terminal = play.start("--seconds", "1.5")
+            sizes(*STORM)(terminal)
+            play.ended(0)
+            return play.note()
+
+    assert gap_of(trial) < GAP
+
+
 def test_hang_up(tmp_path: Path) -> None:
     with a_play(tmp_path / "play") as play:
         terminal = play.start("--seconds", "2")
