@@ -254,7 +254,12 @@ class Sshd:
             command = ["unshare", "--mount", "sh", "-c", script, "sh", passwd, *command]
         with self.log.open("ab") as log:
             start = log.tell()
-            self._listener = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=log)
+            self._listener = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stderr=log,
+                start_new_session=True,  # a signal to the group of the tests is not meant for it
+            )
         wait_until(lambda: self._listening(start), START_TIMEOUT, f"sshd to listen, {self.log}")
 
     def _listening(self, start: int) -> bool:
