@@ -11,6 +11,7 @@ import contextvars
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from .attempts import Attempts, most_attempts
@@ -88,7 +89,6 @@ class Conductor:
         self._deadline: float | None = None
         self._timers: list[asyncio.TimerHandle] = []
         self._wake: asyncio.Future[None] | None = None
-        self._bug: BaseException | None = None
         self._paused: dict[Node, asyncio.Future[None]] = {}
         self._due_later: set[Node] = set()
         self._to_do: deque[Instruction] = deque()
@@ -117,8 +117,6 @@ class Conductor:
                     await self._wake
                 except asyncio.CancelledError as error:
                     self._cancelled_from_outside(error)
-            if self._bug is not None:
-                raise self._bug
         finally:
             for timer in self._timers:
                 timer.cancel()
@@ -198,6 +196,9 @@ class Conductor:
             task, node.handle = node.handle, None
             if task is not None and task.done() and not task.cancelled():
                 task.exception()  # else asyncio complains that nobody looked at it
+            if node.holds and node.job.pool is not None:
+                for wake in node.job.pool.give_back(node):
+                    wake()
             if not node.state.is_over:
                 old, node.state = node.state, State.CANCELLED if node.attempt else State.SKIPPED
                 node.reason, node.ended_at = text, now
@@ -226,12 +227,13 @@ class Conductor:
         if not is_outermost_call:
             return
         while to_do:
-            instruction = to_do[0]
-            do = instruction[0]
-            if do is _START:
-                self._start(instruction[1])
-            else:
-                _HOW[do](self, *instruction[1:])
+            try:
+                self._carry_out(to_do[0])
+            except LeaveNow:
+                raise
+            except BaseException as error:
+                # Of a reader that ends the program, or ours: the rest is to be done all the same.
+                self._failed(error)
             to_do.popleft()
         if self._stopped:
             self._give_grace()
@@ -239,6 +241,18 @@ class Conductor:
         if plan.alive == plan.passive and not self.is_busy:
             # Not now: other instructions may be on their way.
             self.loop.call_soon(self._check_progress)
+
+    def _carry_out(self, instruction: Instruction) -> None:
+        do = instruction[0]
+        if do is _START:
+            self._start(instruction[1])
+        else:
+            _HOW[do](self, *instruction[1:])
+
+    def _failed(self, error: BaseException) -> None:
+        """What performs a run has failed: better a run that ends than one that hangs."""
+        self.run.interrupt(error)
+        self.loop.call_soon(self.stop, StopReason.CANCELLED, safe_error(error))
 
     def _check_progress(self) -> None:
         if not self.is_busy and self.run.stuck is None:
@@ -289,7 +303,7 @@ class Conductor:
         """The task of a job was cancelled before its first step."""
         if node.inner is not None:
             self.perform(node.inner.forgo("its engine never began", self.loop.time()))
-        self._ended_cancelled(node, asyncio.CancelledError())
+        self._ended(node, name_of(node.job), asyncio.CancelledError())
 
     def _stop(self, node: Node, reason: str) -> None:
         self._stopped.append(node)
@@ -335,14 +349,13 @@ class Conductor:
         except LeaveNow:
             raise
         except BaseException as error:
-            if node.state.is_over:  # it was abandoned: too late to be told but in the log
-                if isinstance(error, Exception):
-                    late = f"{name_of(job)}, abandoned, failed later: {safe_error(error)}"
-                    logger.warning("%s", late)
-            elif isinstance(error, asyncio.CancelledError):
-                self._ended_cancelled(node, error)
-            else:
-                self._ended_badly(node, error)
+            try:
+                self._ended(node, name_of(job), error)
+            except LeaveNow:
+                raise
+            except BaseException as fault:  # of an exception that defends itself, say
+                self._failed(fault)
+                self._settle(node, State.FAILED, safe_error(error))
         else:
             if node.stop is not None:
                 self._settle(node, State.CANCELLED, node.stop[1])
@@ -350,47 +363,48 @@ class Conductor:
                 node.result = result
                 self._settle(node, State.FINISHED, "")
 
-    def _ended_cancelled(self, node: Node, error: asyncio.CancelledError) -> None:
-        _without_our_frames(error)
+    def _ended(self, node: Node, name: str, error: BaseException) -> None:
+        """A job has raised `error`."""
+        if node.state.is_over:  # it was abandoned: too late to be told but in the log
+            if isinstance(error, Exception):
+                logger.warning("%s, abandoned, failed later: %s", name, safe_error(error))
+            return
+        node.exception = error
+        node.traceback = _without_our_frames(error)
+        if isinstance(error, asyncio.CancelledError):
+            self._ended_cancelled(node, name, error)
+        else:
+            self._fail(node, name, error)
+            if not isinstance(error, Exception):
+                # KeyboardInterrupt, SystemExit and their like end the run, come out of it at last.
+                self.run.interrupt(error)
+                self.run.conductors[0].stop(StopReason.CRITICAL_FAILURE, f"{name} failed")
+
+    def _ended_cancelled(self, node: Node, name: str, error: asyncio.CancelledError) -> None:
         if node.stop is None:
             # It does not hold the job, which holds it: no cycle.
-            name = name_of(node.job)
             failure = JobCancelled(f"job {name} raised a CancelledError that nobody asked for")
             failure.__cause__ = error
-            self._fail(node, failure)
+            self._fail(node, name, failure)
             return
         reason, said = node.stop[1], said_by(error)
-        if node.stop[0] is Stop.HAND or self.plan.stopping is StopReason.CANCELLED:
-            node.exception = error  # the cause of the JobCancelled that will explain the verdict
+        if node.stop[0] is Stop.RUN and self.plan.stopping is not StopReason.CANCELLED:
+            node.exception = None  # else it is the cause of what will explain the verdict
         self._settle(node, State.CANCELLED, f"{reason}; {said}" if said else reason)
 
-    def _ended_badly(self, node: Node, error: BaseException) -> None:
-        _without_our_frames(error)
-        name = name_of(node.job)
-        self._fail(node, error)
-        if not isinstance(error, Exception):
-            # KeyboardInterrupt, SystemExit and their like end the run and come out of it at last.
-            self.run.interrupt(error)
-            self.run.conductors[0].stop(StopReason.CRITICAL_FAILURE, f"{name} failed")
-
-    def _fail(self, node: Node, error: BaseException) -> None:
+    def _fail(self, node: Node, name: str, error: BaseException) -> None:
         node.exception = error
-        node.traceback = error.__traceback__
+        told = safe_error(error)
         level = logging.ERROR if node.job.critical else logging.WARNING
-        self.run.log(level, f"{name_of(node.job)} failed: {safe_error(error)}")
-        self._settle(node, State.FAILED, safe_error(error))
+        self.run.log(level, f"{name} failed: {told}")
+        self._settle(node, State.FAILED, told)
 
     def _settle(self, node: Node, new: State, reason: str) -> None:
         if node.state.is_over:  # it was abandoned, and has ended after all
             return
         now = self.loop.time()
         node.handle = None
-        try:
-            self.perform(self.plan.settle(node, new, now, reason))
-        except Exception as bug:  # ours: better a run that fails than one that hangs
-            self._bug = bug
-            if self._wake is not None and not self._wake.done():
-                self._wake.set_exception(bug)
+        self.perform(self.plan.settle(node, new, now, reason))
         if self._deadline is not None and now >= self._deadline:
             # However many callbacks the loop has to go through before it looks at its timers.
             self._timed_out()
@@ -433,17 +447,21 @@ _HOW: dict[Do, Callable[..., None]] = {
     Do.OVER: Conductor._over,
 }
 
-_OURS = frozenset({Conductor.pause.__code__.co_filename, Attempts.make.__code__.co_filename})
+_OURS = frozenset({__file__, Attempts.make.__code__.co_filename})
 
 
-def _without_our_frames(error: BaseException) -> None:
-    """Drop what comes before the job's own code from the traceback.
+def _without_our_frames(error: BaseException) -> TracebackType | None:
+    """Drop what comes before the job's own code from the traceback of `error`; return the rest.
 
     Our frames say nothing to the user, and through them the error would hold itself.
     """
-    kept = traceback = error.__traceback__
+    # Not by attributes of the exception, which may defend itself.
+    kept: TracebackType | None = object.__getattribute__(error, "__traceback__")
+    traceback = kept
     while traceback is not None:
-        if traceback.tb_frame.f_code.co_filename in _OURS:
+        code = traceback.tb_frame.f_code
+        if code.co_filename in _OURS or code.co_qualname == "Engine.corun":
             kept = traceback.tb_next
         traceback = traceback.tb_next
-    error.__traceback__ = kept
+    BaseException.with_traceback(error, kept)
+    return kept

@@ -151,12 +151,12 @@ class Engine(JobSet):
         now = conductor.loop.time()
         for job in newcomers:
             self._make_node(job, plan)
+        conductor.added([_node_of(job) for job in newcomers], plan, self.first_number)
         for job in newcomers:
             for requires, needs in (True, job.required), (False, job.awaited):
                 for need in needs:
-                    conductor.perform(plan.link_late(_node_of(job), _node_of(need), requires, now))
-        conductor.added([_node_of(job) for job in newcomers], plan, self.first_number)
-        for job in newcomers:
+                    late = plan.link_late(_node_of(job), _node_of(need), requires, now)
+                    conductor.perform(late)
             conductor.perform(plan.add(_node_of(job), now))
 
     def before_relation(self, job: AbstractJob, needs: Iterable[AbstractJob], how: str) -> None:

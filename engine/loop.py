@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextvars
+import functools
 import inspect
 import signal
 import threading
@@ -225,8 +226,7 @@ class _Signals:
                 signum = getattr(signal, name, None)
                 if signum is None:  # there is no SIGHUP on Windows
                     continue
-                default = signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL
-                if signal.getsignal(signum) is default:
+                if _is_nobodys(signum):
                     self._before[signum] = signal.signal(signum, self._handle)
         return self
 
@@ -242,6 +242,18 @@ class _Signals:
             raise LeaveNow
         self._signum = signum
         self.cancel()
+
+
+def _is_nobodys(signum: int) -> bool:
+    """Tell whether the program has no handler of its own for a signal.
+
+    That of ``asyncio.run`` does not count: it cancels a task that waits for us, in vain.
+    """
+    handler = signal.getsignal(signum)
+    if isinstance(handler, functools.partial):
+        return isinstance(getattr(handler.func, "__self__", None), asyncio.Runner)
+    default = signal.default_int_handler if signum == signal.SIGINT else signal.SIG_DFL
+    return handler is default
 
 
 def _leaving(signum: int) -> BaseException:

@@ -17,6 +17,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from .errors import Stuck, names_of
@@ -118,7 +119,8 @@ class Run:
         """Log a line, and tell it to the readers."""
         text = safe_line(text)
         # Not in the context of a job: a handler that prints would print in its name.
-        self._context.copy().run(logger.log, level, "%s", text)
+        with suppress(Exception):  # a handler that raises must not be what keeps a job unsettled
+            self._context.copy().run(logger.log, level, "%s", text)
         self.tell(Message, logging.getLevelName(level), logger.name, text)
 
     def started(self, plan: Plan, window: int | None, timeout: float | None) -> None:

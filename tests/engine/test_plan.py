@@ -1159,7 +1159,8 @@ class Machine(RuleBasedStateMachine):
                 or (entry.state is SKIPPED and entry.node.is_blamed)
             )
         ]
-        assert self.plan.is_ok == (not bad and self.plan.stopping is not StopReason.TIMEOUT)
+        cut_short = {StopReason.TIMEOUT, StopReason.CANCELLED}
+        assert self.plan.is_ok == (not bad and self.plan.stopping not in cut_short)
 
     def teardown(self) -> None:
         """Whatever was done to it, it comes to its end."""
