@@ -1,7 +1,7 @@
 """Measure one contender once, in a process of its own: ``-m benchmarks.one WHAT NAME SHAPE SIZE``.
 
-`WHAT` is ``cost`` (CPU seconds for building and running the graph), ``first`` (CPU seconds until the
-first job runs) or ``memory`` (bytes for each job).  Prints a line of JSON.
+`WHAT` is ``cost`` (CPU seconds for building and running the graph), ``first`` (CPU seconds until
+the first job runs) or ``memory`` (bytes for each job).  Prints a line of JSON.
 """
 
 from __future__ import annotations

@@ -2,6 +2,10 @@
 
 Random graphs are played on a virtual clock and held against the reference model: the state, the
 instants of start and end of every job and attempt, the order of starts, the verdict, the failures.
+
+Seen to fail against engines that started the latest job first, took `requires` for `after`, made a
+forever job ready at its start whatever `notify` says, skipped only the next in a chain, or cut the
+last turns that forever jobs are given.
 """
 
 from __future__ import annotations

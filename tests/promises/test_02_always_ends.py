@@ -1,6 +1,9 @@
 """Promise 2: a run always ends; every failure gives its slot back; no progress is an error.
 
 On a virtual clock a run that hangs is a `Deadlock` at once, so it is enough that these runs return.
+
+Seen to fail against engines that gave no slot back after a failure, or after a retry, never settled
+a job that was cancelled before its first step, or did not look whether progress is possible.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""Promise 3: nothing is left: tasks, files, threads, children, cycles, "never awaited" warnings."""
+"""Promise 3: nothing is left: tasks, files, threads, children, cycles, "never awaited" warnings.
+
+Seen to fail against engines that kept the plan and its performer tied to each other after a run,
+kept the errors of a retry that was cut short, or left at once when they were cancelled.
+"""
 
 from __future__ import annotations
 

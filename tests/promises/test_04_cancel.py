@@ -1,6 +1,10 @@
 """Promise 4: cancel at any await point.
 
 Every job gets it once, shutdown runs once for each that was started, CancelledError comes out.
+
+Seen to fail against engines that left at the first cancellation without waiting for their jobs,
+cancelled each job twice, swallowed the cancellation, or never settled a job cancelled before its
+first step.
 """
 
 from __future__ import annotations

@@ -1,6 +1,9 @@
 """Promise 5: Ctrl-C and SIGTERM cancel, shut down and come out; a second Ctrl-C leaves now.
 
 Real signals to real processes.
+
+Seen to fail against engines that did not handle SIGTERM, raised KeyboardInterrupt at the first
+Ctrl-C, ignored the second, or told exit status 0 after a signal that came during the shutdown.
 """
 
 from __future__ import annotations

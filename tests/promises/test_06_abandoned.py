@@ -1,4 +1,7 @@
-"""Promise 6: a job that swallows its cancellation is named and abandoned, within its grace."""
+"""Promise 6: a job that swallows its cancellation is named and abandoned, within its grace.
+
+Seen to fail against engines that waited for ever, or forgot in their verdict who was abandoned.
+"""
 
 from __future__ import annotations
 

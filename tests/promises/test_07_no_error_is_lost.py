@@ -1,4 +1,9 @@
-"""Promise 7: no error is lost, each is told with its job."""
+"""Promise 7: no error is lost, each is told with its job.
+
+Seen to fail against engines that told only the first error, told errors without their jobs, asked
+an exception for its truth, took a CancelledError of a job's own for a cancellation, lost a
+KeyboardInterrupt, or trusted `add_note` and `__repr__` of an exception.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
 """Promise 9: bad input is refused by a typed error that names the job, at the user's own line.
 
 What can be known when it is written is refused there; the rest before anything runs.
+
+Seen to fail against engines that did not look at timeouts, or let a job require itself.
 """
 
 from __future__ import annotations

@@ -2,6 +2,9 @@
 
 A job that did not run, or ran twice, is not a True.  The fixture in conftest.py looks at every run
 of every promise; here are the runs that lend themselves to it.
+
+Seen to fail against engines whose verdict forgot skipped jobs, or those cancelled by hand, took the
+result of a job that returned as it was cancelled for its end, or let a cancelled run be a success.
 """
 
 from __future__ import annotations

@@ -2,6 +2,10 @@
 
 That every story is legal is checked on all runs of all promises (see conftest.py); here it is
 checked with readers that misbehave, and for the form in which ticks travel.
+
+Seen to fail against engines with a gap in `seq`, an end told early, readers whose errors came
+through, a `Message` about a dead reader told before the start or after the end of the run, and jobs
+added while running that were told of without an id.
 """
 
 from __future__ import annotations

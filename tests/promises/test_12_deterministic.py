@@ -1,6 +1,8 @@
 """Promise 12: same graph, same outcomes, same clock: the same ticks.
 
 Run twice in a process, and in processes whose hashes differ.
+
+Seen to fail against an engine that went through the jobs it released in the order of their hashes.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 Times belong to ``python -m benchmarks``; here what is counted is calls of functions, which are the
 same on every machine and however busy it is: a job of a large graph makes as many as one of a small
 graph.
+
+Seen to fail against an engine that looked at all its jobs whenever one of them ended.
 """
 
 from __future__ import annotations

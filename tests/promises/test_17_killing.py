@@ -24,10 +24,10 @@ WITHIN = GRACE + 2.0
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGKILL]
 COMMANDS = {
-    "sleep": "sleep 600",
-    "pipeline": "sleep 600 | sleep 601 | cat",
-    "ignores TERM": "trap '' TERM INT HUP; while :; do sleep 600; done",
-    "children": "for n in 1 2 3; do sleep 60$n & done; wait",
+    "sleep": "echo on; sleep 600",
+    "pipeline": "echo on; sleep 600 | sleep 601 | cat",
+    "ignores TERM": "trap '' TERM INT HUP; echo on; while :; do sleep 600; done",
+    "children": "for n in 1 2 3; do sleep 60$n & done; echo on; wait",
 }
 
 
@@ -65,12 +65,13 @@ def test_cancel(server: Sshd, command: str, count: Callable[[int, int], int]) ->
     """Many at once, on three connections; the run ends, and with it all of them."""
     nodes = [node_of(server, keepalive=keepalive) for keepalive in (20, 21, 22)]
     with nodes[0], nodes[1], nodes[2]:
-        jobs = [SshJob(nodes[n % 3], command, forever=True) for n in range(count(6, 20))]
-        begun = settled(server, len(jobs))
-        ended: list[float] = []
-        begun.append(CallJob(lambda: ended.append(time.monotonic())))
-        assert Engine(*jobs, begun).orchestrate()
-        all_dead(server, ended[0])
+        jobs = [
+            SshJob(nodes[number % 3], command, forever=True, ready="^on$")
+            for number in range(count(6, 20))
+        ]
+        end = CallJob(time.monotonic, required=jobs)
+        assert Engine(*jobs, end).orchestrate()
+        all_dead(server, end.result())
 
 
 @pytest.mark.parametrize("command", ["sleep", "ignores TERM"])
