@@ -8,11 +8,6 @@ from collections.abc import Iterator
 from engine import BadOption
 from engine.text import safe_repr
 
-try:
-    from ClusterShell.NodeSet import NodeSet, NodeSetException
-except ImportError:  # an optional library: without it there are no groups and no set operators
-    NodeSet = None
-
 _PART = re.compile(r"[^\s,\[\]]*(?:\[[^\[\]]*\][^\s,\[\]]*)*")
 _RANGE = re.compile(r"(\d+)(?:-(\d+)(?:/(\d+))?)?")
 MOST = 100_000
@@ -38,8 +33,12 @@ def expand(hosts: str) -> list[str]:
     special = re.search(r"[@!&^%]", hosts)
     if special is None:
         return list(dict.fromkeys(_expand_plain(hosts)))
-    if NodeSet is None:
-        raise _bad(hosts, f"{special[0]!r} needs ClusterShell (pip install ClusterShell)")
+    try:
+        # An optional library: without it there are no groups and no set operators.
+        from ClusterShell.NodeSet import NodeSet, NodeSetException
+    except ImportError:
+        advice = f"{special[0]!r} needs ClusterShell (pip install ClusterShell)"
+        raise _bad(hosts, advice) from None
     try:
         return [str(name) for name in NodeSet(hosts)]
     except NodeSetException as error:
