@@ -17,7 +17,7 @@ from .script import KILL_AFTER, Launch, Way
 QUIET = 1.0
 """Seconds without output after which a command that has ended is over, though a child that it left
 behind could still write."""
-KILL_MARGIN = 1.5
+KILL_MARGIN = 2.0
 """Seconds that an end by force may take on top of those between TERM and KILL."""
 _MOST_NOISE = 1 << 16
 
