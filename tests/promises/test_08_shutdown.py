@@ -2,8 +2,8 @@
 
 Random graphs whose shutdowns return, raise, hang, or swallow their cancellation.
 
-Seen to fail against engines that shut down in forward order, or in none, stopped at the first fault,
-had no bound, or forgot the faults in their verdict.
+Seen to fail against engines that shut down in forward order, or in none, stopped at the first
+fault, had no bound, or forgot the faults in their verdict.
 """
 
 from __future__ import annotations

@@ -119,6 +119,17 @@ def test_a_job_cancelled_by_hand_is_no_success() -> None:
     assert (job.ran, other.ran) == (0, 1)
 
 
+def test_a_run_cancelled_as_a_whole_is_no_success() -> None:
+    engine = Engine(Once("job", 10, critical=False))
+
+    async def main() -> bool:
+        asyncio.get_running_loop().call_later(1, engine.cancel)
+        return await verdict(engine)
+
+    assert run_virtual(main()) is False
+    assert engine.exit_status == 1
+
+
 def test_a_job_that_returns_as_it_is_cancelled_is_no_success() -> None:
     async def returns_anyway() -> str:
         try:
