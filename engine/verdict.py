@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from signal import Signals
 from typing import TYPE_CHECKING
 
 from .errors import JobAbandoned, JobCancelled, JobSkipped, name_of, names_of
@@ -191,7 +192,7 @@ def _bad_news(
 ) -> str:
     """Return the first thing that explains it, from the outermost cause inwards."""
     if signal is not None:
-        return f"interrupted by signal {signal}"
+        return f"interrupted by {Signals(signal).name}"
     if error is not None:
         return safe_error(error)
     if plan.stopping is StopReason.TIMEOUT:
