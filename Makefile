@@ -37,7 +37,7 @@ check:
 
 docs:
 	@.ci/venv docs
-	$(PY) -m sphinx -q -W --keep-going docs docs/_build/html
+	$(PY) -m sphinx -q -E -W --keep-going docs docs/_build/html
 
 # The long ones may work longer on one test before they are taken for hung.
 promises:
