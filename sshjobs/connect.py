@@ -51,39 +51,41 @@ Gate = contextlib.AbstractAsyncContextManager[Any]
 
 
 class Client(asyncssh.SSHClient):
-    """What one attempt learns: how far it came, whose key the server showed, why it ended."""
+    """What one attempt learns: how far it came, and whose key the server showed.
+
+    Attributes:
+        begun: something answered; what follows is handshake and login.
+        knows_server: the server had proved its key when the connection ended.
+        verdict: what is wrong with the key that it showed.
+        shown: that key, in words.
+        new_key: that key, if it is to be recorded.
+    """
 
     def __init__(
-        self, node: SshNode, trust: Trust, accept_new: bool, begun: Callable[[], None]
+        self, node: SshNode, trust: Trust, accept_new: bool, began: Callable[[], None]
     ) -> None:
         self._node = node
         self._trust = trust
         self._accept_new = accept_new
-        self._begun = begun
-        self.connection: asyncssh.SSHClientConnection | None = None
+        self._began = began
         self.verdict: type[SshError] | None = None
         self.new_key: asyncssh.SSHKey | None = None
         self.shown = ""
-        self.lost: Exception | None = None
-
-    @property
-    def begun(self) -> bool:
-        """True once something answered; what follows is handshake and login."""
-        return self.connection is not None
-
-    @property
-    def knows_server(self) -> bool:
-        """True once the server has proved its key: what follows is the login."""
-        return self.connection is not None and self.connection.get_server_host_key() is not None
+        self.begun = False
+        self.knows_server = False
+        self._connection: asyncssh.SSHClientConnection | None = None
 
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
         """Something answered: the time for the login begins."""
-        self.connection = conn
-        self._begun()
+        self._connection = conn
+        self.begun = True
+        self._began()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Keep why it ended."""
-        self.lost = exc
+        """Keep how far it came, and not the connection, which holds us."""
+        if self._connection is not None:
+            self.knows_server = self._connection.get_server_host_key() is not None
+            self._connection = None
 
     def validate_host_public_key(
         self, host: str, addr: str, port: int, key: asyncssh.SSHKey

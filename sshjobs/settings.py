@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import os
-import shlex
+import re
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,35 +30,34 @@ DEFAULT_CONFIG = "~/.ssh/config"
 DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa", "id_ed25519_sk", "id_ecdsa_sk")
 KEEPALIVE_COUNT = 3
 TOO_LONG = 100
+DEEPEST = 16
+"""How deep files may include others, as for OpenSSH."""
 
-# Options that change who is trusted, who we are or where we end up, that people rely on, and that
-# are not obeyed here: silence would be a lie.  Lower case, as OpenSSH ignores it.
-NOT_OBEYED = {
-    "stricthostkeychecking": 'host keys are always checked; see known_hosts="accept-new"',
+
+_OBEYED = """
+    host match include addressfamily bindaddress canonicaldomains canonicalizefallbacklocal
+    canonicalizehostname canonicalizemaxdots canonicalizepermittedcnames casignaturealgorithms
+    certificatefile challengeresponseauthentication ciphers compression enablesshkeysign
+    forwardagent globalknownhostsfile gssapiauthentication gssapidelegatecredentials
+    hostbasedauthentication hostkeyalgorithms hostname hostkeyalias identitiesonly identityagent
+    identityfile kbdinteractiveauthentication kexalgorithms macs passwordauthentication
+    pkcs11provider port preferredauthentications proxycommand proxyjump pubkeyauthentication
+    rekeylimit tag tcpkeepalive user userknownhostsfile
+"""
+OBEYED = frozenset(_OBEYED.split())
+"""The options of OpenSSH's configuration that are obeyed, in lower case; case does not matter."""
+INSTEAD = {
+    "stricthostkeychecking": 'host keys are always checked, see known_hosts="accept-new"',
     "connecttimeout": "see connect_timeout=",
     "connectionattempts": "see retry= of jobs",
     "serveraliveinterval": "see keepalive=",
     "serveralivecountmax": "see keepalive=",
-    "localforward": "ports are not forwarded",
-    "remoteforward": "ports are not forwarded",
-    "dynamicforward": "ports are not forwarded",
-    "controlmaster": "connections are shared within this program only",
-    "controlpath": "connections are shared within this program only",
-    "controlpersist": "connections are shared within this program only",
-    "hashknownhosts": "what is recorded is not hashed",
-    "knownhostscommand": "known hosts are read from files",
-    "revokedhostkeys": 'use "@revoked" lines in known_hosts',
-    "updatehostkeys": "keys are recorded by accept-new only",
-    "verifyhostkeydns": "keys are not looked up in the DNS",
     "requesttty": "see pty= of commands",
     "remotecommand": "the commands are those of the jobs",
-    "localcommand": "no command is run here",
-    "permitlocalcommand": "no command is run here",
     "sendenv": "see env= of commands",
     "setenv": "see env= of commands",
-    "forwardx11": "X11 is not forwarded",
-    "forwardx11trusted": "X11 is not forwarded",
 }
+"""What to do instead of some that are not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +137,7 @@ def _config_paths(node: SshNode) -> list[str]:
 def _read_options(node: SshNode) -> asyncssh.SSHClientConnectionOptions:
     paths = _config_paths(node)
     for path in paths:
-        for option, advice in _ignored.get(path):
-            _warn_once(path, option, advice)
+        _warn_of_ignored(path)
     given: dict[str, Any] = {}
     if node.username is not None:
         given["username"] = node.username
@@ -161,6 +160,8 @@ def _read_options(node: SshNode) -> asyncssh.SSHClientConnectionOptions:
         env=None,
         send_env=None,
         gss_kex=False,
+        # Who may say which machine this is: known_hosts, and nobody else.
+        x509_trusted_certs=None,
         encoding=None,
         **given,
     )
@@ -249,30 +250,40 @@ def _read_key(path: str, passphrase: Secret | None) -> Any:
         return key
 
 
-def _read_ignored(path: str) -> list[tuple[str, str]]:
-    """Return the options of a configuration that are not obeyed, each with what to do instead."""
-    found: dict[str, str] = {}
+def _read_ignored(path: str) -> tuple[list[str], list[str]]:
+    """Return the options of a configuration file that are not obeyed, and the files it includes."""
+    ignored: dict[str, None] = {}
+    included: list[str] = []
     for line in Path(path).read_text(errors="replace").splitlines():
-        try:
-            words = shlex.split(line.replace("=", " ", 1), comments=True)
-        except ValueError:  # asyncssh tells it, with the line
+        words = re.split(r"[\s=]+", line.strip().replace('"', ""))
+        option = words[0].lower()
+        if option == "include":
+            included += (str(file) for word in words[1:] for file in _glob(word))
+        elif option == "stricthostkeychecking" and words[1:] in (["yes"], ["ask"]):
             continue
-        if words and words[0].lower() in NOT_OBEYED:
-            harmless = words[0].lower() == "stricthostkeychecking" and words[1:] in (
-                ["yes"],
-                ["ask"],
-            )
-            if not harmless:
-                found[" ".join(words)] = NOT_OBEYED[words[0].lower()]
-    return list(found.items())
+        elif option and not option.startswith("#") and option not in OBEYED:
+            advice = f" ({INSTEAD[option]})" if option in INSTEAD else ""
+            ignored[safe_line(" ".join(words), TOO_LONG) + advice] = None
+    return list(ignored), included
+
+
+def _glob(pattern: str) -> Iterable[Path]:
+    path = Path("~/.ssh", Path(pattern).expanduser()).expanduser()
+    return Path(path.anchor).glob(str(path.relative_to(path.anchor)))
 
 
 _keys: FileCache[Any] = FileCache(_read_key)
-_ignored: FileCache[list[tuple[str, str]]] = FileCache(_read_ignored)
-_warned: set[tuple[str, str]] = set()
+_ignored: FileCache[tuple[list[str], list[str]]] = FileCache(_read_ignored)
+_warned: set[tuple[str, ...]] = set()
 
 
-def _warn_once(path: str, option: str, advice: str) -> None:
-    if (path, option) not in _warned:
-        _warned.add((path, option))
-        log.warning("%s: %s is ignored: %s", path, safe_line(option, TOO_LONG), advice)
+def _warn_of_ignored(path: str, depth: int = 0) -> None:
+    """Tell what a file asks for in vain, once for each file as it is."""
+    ignored, included = _ignored.get(path)
+    told = (path, *ignored)
+    if ignored and told not in _warned:
+        _warned.add(told)
+        log.warning("%s: not obeyed: %s", path, ", ".join(ignored))
+    for file in included:
+        if depth < DEEPEST:
+            _warn_of_ignored(file, depth + 1)
