@@ -338,12 +338,19 @@ class Engine(JobSet):
         self.conductor = conductor
         try:
             yield
-        finally:
-            self.conductor = None
-            if self._verdict is None:
-                self._verdict = Verdict(False, "it ended by an error of its own", (), 1)
-            if conductor.run.conductors[:1] in ([], [conductor]):
-                self._let_go(conductor.plan)
+        except loops.LeaveNow:
+            raise  # nothing is let go yet: `_left` has to tell what was going on
+        except BaseException:
+            self._has_ended(conductor)
+            raise
+        self._has_ended(conductor)
+
+    def _has_ended(self, conductor: Conductor) -> None:
+        self.conductor = None
+        if self._verdict is None:
+            self._verdict = Verdict(False, "it ended by an error of its own", (), 1)
+        if conductor.run.conductors[:1] in ([], [conductor]):  # it is the outermost
+            self._let_go(conductor.plan)
 
     def _let_go(self, plan: Plan) -> None:
         """The run is over at every depth: cut what leads from nodes back to jobs and plans."""
