@@ -29,8 +29,15 @@ def demo(folder: Path) -> Iterator[subprocess.Popen[str]]:
     env = os.environ | {"TMPDIR": str(folder), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
     # With its own process group it has no terminal to ask, whoever runs the tests.
     command = [sys.executable, "-W", "error", str(DEMO)]
-    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL}
-    with subprocess.Popen(command, env=env, text=True, start_new_session=True, **output) as process:
+    with subprocess.Popen(
+        command,
+        env=env,
+        text=True,
+        start_new_session=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as process:
         try:
             yield process
         finally:

@@ -137,9 +137,10 @@ def test_without_input_there_is_an_end_of_file(node: Node) -> None:
 
 
 def test_environment(node: Node) -> None:
+    strange = "$HOME `id` 'x' \"y\"\n"
     env: dict[str, str | Secret] = {
         "A": "two words",
-        "B": "$HOME `id` 'x' \"y\"\n",
+        "B": strange,
         "C": "",
         "D": Secret("s"),
     }
