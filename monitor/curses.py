@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias
 
 from engine import AbstractJob, BadOption, Engine, RunEnded, Sequence, Tick, watch
 from engine.text import safe_repr
@@ -150,12 +150,8 @@ class _Controls:
         self._by_signal = threading.current_thread() is threading.main_thread()
 
     def cancel_job(self, job: str) -> None:
-        """Cancel the job of this id: its places in the nested engines, counted from 1."""
-        *engines, last = (int(number) - 1 for number in job.split("."))
-        engine = self._engine
-        for place in engines:
-            engine = cast("Engine", engine.jobs[place])
-        engine.jobs[last].cancel()
+        """Cancel the job of this id."""
+        self._engine.find(job).cancel()
 
     def stop_run(self) -> None:
         """Do what Ctrl-C does; in another thread than the main one that cancels the run."""
