@@ -29,6 +29,8 @@ log = logging.getLogger("sshjobs")
 DEFAULT_CONFIG = "~/.ssh/config"
 DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa", "id_ed25519_sk", "id_ecdsa_sk")
 KEEPALIVE_COUNT = 3
+FASTEST_CIPHER = "aes128-gcm@openssh.com"
+"""Asked for first: the default, chacha20, takes a third more processor time here."""
 TOO_LONG = 100
 DEEPEST = 16
 """How deep files may include others, as for OpenSSH."""
@@ -143,7 +145,7 @@ def _read_options(node: SshNode) -> asyncssh.SSHClientConnectionOptions:
         given["username"] = node.username
     if node.port is not None:
         given["port"] = node.port
-    return asyncssh.SSHClientConnectionOptions(
+    options = asyncssh.SSHClientConnectionOptions(
         config=paths or None,
         host=node.hostname,
         tunnel=(),
@@ -165,6 +167,9 @@ def _read_options(node: SshNode) -> asyncssh.SSHClientConnectionOptions:
         encoding=None,
         **given,
     )
+    if not options.config.get("Ciphers"):
+        options.update(encryption_algs=f"^{FASTEST_CIPHER}")
+    return options
 
 
 def _proxy_jump(node: SshNode, options: asyncssh.SSHClientConnectionOptions) -> SshNode | None:
