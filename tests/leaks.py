@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.processes import POLL, Process, descendants, marked
+from tests.processes import POLL, Process, descendants, marked, process_table
 
 MARK = "ORCHESTRION_TESTS"
 PATIENCE = 2.0
@@ -110,9 +110,11 @@ def _descriptors() -> Iterator[tuple[int, str]]:
 
 
 def _processes() -> Iterator[Process]:
-    yield from descendants(os.getpid())
+    table = process_table()
+    yield from descendants(os.getpid(), table)
     if MARK in os.environ:
-        yield from (it for it in marked(f"{MARK}={os.environ[MARK]}") if it.pid != os.getpid())
+        ours = marked(f"{MARK}={os.environ[MARK]}", table)
+        yield from (process for process in ours if process.pid != os.getpid())
 
 
 def _describe_thread(ident: int, thread: threading.Thread) -> str:

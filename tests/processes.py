@@ -89,11 +89,12 @@ def _process(pid: int) -> Process | None:
         return None
 
 
-def marked(mark: str) -> list[Process]:
+def marked(mark: str, table: dict[int, Process] | None = None) -> list[Process]:
     """The living processes that have ``mark`` in their environment, orphans included."""
+    table = process_table() if table is None else table
     needle = mark.encode()
     found = []
-    for process in process_table().values():
+    for process in table.values():
         with suppress(OSError):
             if process.alive and needle in Path(f"/proc/{process.pid}/environ").read_bytes():
                 found.append(process)
