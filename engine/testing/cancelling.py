@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from engine import Engine, watch
 
-from .clock import VirtualLoop, describe
+from .clock import describe, run_virtual
 from .story import Story
 
 Cancel = Callable[[Engine, "asyncio.Task[bool]"], object]
@@ -90,8 +90,7 @@ class _CancelledRun:
 
     def play(self) -> bool:
         """Run it; return False if it ended before it could be cancelled."""
-        with asyncio.Runner(loop_factory=lambda: VirtualLoop(on_turn=self._on_turn)) as runner:
-            runner.run(self._main())
+        run_virtual(self._main(), on_turn=self._on_turn)
         return self.reached
 
     async def _main(self) -> None:

@@ -18,14 +18,15 @@ import selectors
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import suppress
 from contextvars import Context
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, TypeVarTuple
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
+_PATIENT_TURNS = 10_000
 _RESOLUTION = time.get_clock_info("monotonic").resolution
 _ASYNCIO = str(Path(asyncio.__file__).parent)
 
@@ -66,6 +67,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._now = start
         self._turns = 0
         self._on_turn = on_turn
+        self._last_turn: int | None = None
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._numbers = itertools.count()
         super().__init__(_JumpingSelector(self._before_turn, self._jump, patience))
@@ -91,7 +93,34 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """How many turns of the loop have begun."""
         return self._turns
 
+    def cancel_all(self) -> None:
+        """Cancel all tasks, and run until they have ended or ten thousand turns have passed.
+
+        What they raise meanwhile is nobody's any more, and is told to the exception handler.
+        """
+        tasks = asyncio.all_tasks(self)
+        if not tasks:
+            return
+        for task in tasks:
+            task.cancel()
+        self._last_turn = self._turns + _PATIENT_TURNS
+        # It is stopped where a task goes on for ever, and deadlocked where one waits for ever.
+        with suppress(RuntimeError):
+            self.run_until_complete(asyncio.wait(tasks))
+        self._last_turn = None
+        for task in tasks:
+            if task.done() and not task.cancelled() and task.exception() is not None:
+                self.call_exception_handler(
+                    {
+                        "message": "exception of a task that was cancelled at the end",
+                        "exception": task.exception(),
+                        "task": task,
+                    }
+                )
+
     def _before_turn(self) -> None:
+        if self._turns == self._last_turn:
+            self.stop()
         self._turns += 1
         if self._on_turn is not None:
             self._on_turn(self._turns - 1)
@@ -169,6 +198,9 @@ def run_virtual(
 ) -> T:
     """Run `main` as `asyncio.run` does, on a :class:`VirtualLoop`, and return its result.
 
+    Tasks that are left at the end are cancelled and get some time to end.  Unlike `asyncio.run`
+    this does not wait for ever for one that swallows its cancellation.
+
     Raises:
         Deadlock: nothing can happen any more and `main` has not ended.
 
@@ -181,9 +213,16 @@ def run_virtual(
     >>> run_virtual(an_hour())
     3600.0
     """
-    make_loop = partial(VirtualLoop, start=start, patience=patience, on_turn=on_turn)
-    with asyncio.Runner(loop_factory=make_loop) as runner:
-        return runner.run(main)
+    loop = VirtualLoop(start=start, patience=patience, on_turn=on_turn)
+    try:
+        return loop.run_until_complete(main)
+    finally:
+        try:
+            loop.cancel_all()
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.run_until_complete(loop.shutdown_default_executor())
+        finally:
+            loop.close()
 
 
 def describe(task: asyncio.Task[Any]) -> str:

@@ -172,6 +172,53 @@ def test_a_child_process_is_waited_for() -> None:
     assert run_virtual(main(), patience=30) == 0.0
 
 
+async def swallows(seconds: float) -> None:
+    while True:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(seconds)
+
+
+@pytest.fixture
+def _asyncio_logs_to_nobody() -> Iterator[None]:
+    """Keep the error that a test makes on purpose from the check round the tests."""
+    logger = logging.getLogger("asyncio")
+    handlers, logger.handlers = logger.handlers, []
+    yield
+    gc.collect()
+    logger.handlers = handlers
+
+
+@pytest.mark.usefixtures("_asyncio_logs_to_nobody")
+@pytest.mark.parametrize("seconds", [0.0, 1.0])
+def test_a_task_that_swallows_its_cancellation_hangs_nothing(seconds: float) -> None:
+    async def main() -> str:
+        left = asyncio.create_task(swallows(seconds))
+        await asyncio.sleep(0)
+        assert not left.done()
+        return "over"
+
+    assert run_virtual(main()) == "over"
+
+
+def test_what_is_left_may_clean_up() -> None:
+    cleaned: list[str] = []
+
+    async def cleans_up() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(5)
+            cleaned.append("up")
+
+    async def main() -> None:
+        left = asyncio.create_task(cleans_up())
+        await asyncio.sleep(0)
+        assert not left.done()
+
+    run_virtual(main())
+    assert cleaned == ["up"]
+
+
 def test_turns_are_counted() -> None:
     turns: list[int] = []
     run_virtual(asyncio.sleep(1), on_turn=turns.append)
@@ -396,15 +443,6 @@ def test_what_is_left_is_found(leave: Callable[[], Callable[[], object]], kind: 
 def test_a_coroutine_never_awaited_is_found() -> None:
     with pytest.raises(Leaked, match="never awaited"), no_leaks():
         asyncio.sleep(0)  # type: ignore[unused-coroutine]
-
-
-@pytest.fixture
-def _asyncio_logs_to_nobody() -> Iterator[None]:
-    """Keep the error that a test makes on purpose from the check round the tests."""
-    logger = logging.getLogger("asyncio")
-    handlers, logger.handlers = logger.handlers, []
-    yield
-    logger.handlers = handlers
 
 
 @pytest.mark.usefixtures("_asyncio_logs_to_nobody")
