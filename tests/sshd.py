@@ -252,6 +252,9 @@ class Sshd:
             script = 'mount --bind "$1" /etc/passwd && shift && exec "$@"'
             passwd = str(self.folder / "passwd")
             command = ["unshare", "--mount", "sh", "-c", script, "sh", passwd, *command]
+        if setpriv := shutil.which("setpriv"):
+            # Tests that are killed cannot call stop().
+            command = [setpriv, "--pdeathsig", "TERM", *command]
         with self.log.open("ab") as log:
             start = log.tell()
             self._listener = subprocess.Popen(

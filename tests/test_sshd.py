@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from tests.processes import is_alive, is_stopped, send, wait_until
 from tests.sshd import Sshd
 
+ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.skipif(shutil.which("ssh") is None, reason="no ssh client")
 
 
@@ -116,3 +118,23 @@ def test_a_stopped_listener_is_ended_too() -> None:
     send([pid], signal.SIGSTOP)
     server.stop()
     assert not is_alive(pid)
+
+
+@pytest.mark.skipif(
+    shutil.which("setpriv") is None, reason="no setpriv (apt-get install util-linux)"
+)
+def test_ends_with_a_process_that_is_killed() -> None:
+    program = """
+import os, signal
+from tests.sshd import Sshd
+server = Sshd()
+server.start()
+print(server.pid, server.folder, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    killed = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False
+    )
+    pid, folder = killed.stdout.split()
+    wait_until(lambda: not is_alive(int(pid)), 5, "sshd to end")
+    shutil.rmtree(folder)
