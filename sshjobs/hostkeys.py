@@ -142,10 +142,13 @@ def _joined(one: Trust, two: Trust) -> Trust:
     )
 
 
-def record(path: str, host: str, port: int, key: asyncssh.SSHKey) -> None:
+def record(path: str, host: str, port: int, key: asyncssh.SSHKey) -> bool:
     """Add a key to a known_hosts file, made with its folder if need be, unless it is there.
 
     One line is one write at the end of the file, under a lock that OpenSSH does not need to know.
+
+    Returns:
+        False if another key of the host has come there meanwhile; nothing is written then.
 
     Raises:
         OSError: it cannot be written.
@@ -155,8 +158,9 @@ def record(path: str, host: str, port: int, key: asyncssh.SSHKey) -> None:
     algorithm, data = key.export_public_key("openssh").decode().split()[:2]
     line = f"{name} {algorithm} {data}\n"
     with _recording:
-        if key in look_up((path,), host, port).keys:
-            return
+        known = look_up((path,), host, port).keys
+        if known:
+            return key in known
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle = os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         try:
@@ -165,6 +169,7 @@ def record(path: str, host: str, port: int, key: asyncssh.SSHKey) -> None:
             _append(handle, line)
         finally:
             os.close(handle)
+    return True
 
 
 def _append(handle: int, line: str) -> None:

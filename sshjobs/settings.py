@@ -20,7 +20,7 @@ from engine.text import safe_error, safe_line
 
 from .errors import AuthFailed, SshError
 from .files import FileCache
-from .hostkeys import DEFAULT_FILES
+from .hostkeys import DEFAULT_FILES, DEFAULT_PORT, Trust, look_up
 from .node import ACCEPT_NEW, UNCHECKED, SshNode
 from .secret import Secret
 
@@ -29,8 +29,6 @@ log = logging.getLogger("sshjobs")
 DEFAULT_CONFIG = "~/.ssh/config"
 DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa", "id_ed25519_sk", "id_ecdsa_sk")
 KEEPALIVE_COUNT = 3
-FASTEST_CIPHER = "aes128-gcm@openssh.com"
-"""Asked for first: the default, chacha20, takes a third more processor time here."""
 TOO_LONG = 100
 DEEPEST = 16
 """How deep files may include others, as for OpenSSH."""
@@ -77,6 +75,7 @@ class Settings:
         check: whether host keys are checked.
         accept_new: whether the key of a host that is not known is recorded.
         known_hosts: files of known host keys; the first is the one to record in.
+        trust: what they say about the host.
         keys: private keys, each with its certificate if there is one.
         agent: the keys that a running agent may be asked for; None: all that it has.
     """
@@ -91,6 +90,7 @@ class Settings:
     check: bool
     accept_new: bool
     known_hosts: tuple[str, ...]
+    trust: Trust
     keys: tuple[Any, ...]
     agent: tuple[asyncssh.SSHKey, ...] | None
 
@@ -105,10 +105,17 @@ def read_settings(node: SshNode) -> Settings:
     try:
         options = _read_options(node)
     except (OSError, ValueError) as error:
-        raise SshError(
-            f"bad configuration: {safe_error(error)}", node=node, phase="connect"
-        ) from error
+        problem = f"bad configuration: {safe_error(error)}"
+        raise SshError(problem, node=node, phase="connect") from error
     alias = options.host_key_alias
+    name, port = (alias, DEFAULT_PORT) if alias else (options.host, options.port)
+    check = node.known_hosts != UNCHECKED
+    known_hosts = _known_hosts(node, options)
+    try:
+        trust = look_up(known_hosts, name, port) if check else Trust()
+    except OSError as error:
+        problem = f"bad known_hosts: {safe_error(error)}"
+        raise SshError(problem, node=node, phase="connect") from error
     keys, public = _load_keys(node, options)
     only = node.keys is not None or options.config.get("IdentitiesOnly")
     return Settings(
@@ -117,11 +124,12 @@ def read_settings(node: SshNode) -> Settings:
         port=options.port,
         username=options.username,
         gateway=node.gateway or _proxy_jump(node, options),
-        key_name=alias or options.host,
-        key_port=22 if alias else options.port,
-        check=node.known_hosts != UNCHECKED,
+        key_name=name,
+        key_port=port,
+        check=check,
         accept_new=ACCEPT_NEW in (node.known_hosts, *node.known_hosts[:1]),
-        known_hosts=_known_hosts(node, options),
+        known_hosts=known_hosts,
+        trust=trust,
         keys=tuple(keys),
         agent=tuple(public) if only else None,
     )
@@ -145,7 +153,7 @@ def _read_options(node: SshNode) -> asyncssh.SSHClientConnectionOptions:
         given["username"] = node.username
     if node.port is not None:
         given["port"] = node.port
-    options = asyncssh.SSHClientConnectionOptions(
+    return asyncssh.SSHClientConnectionOptions(
         config=paths or None,
         host=node.hostname,
         tunnel=(),
@@ -167,9 +175,6 @@ def _read_options(node: SshNode) -> asyncssh.SSHClientConnectionOptions:
         encoding=None,
         **given,
     )
-    if not options.config.get("Ciphers"):
-        options.update(encryption_algs=f"^{FASTEST_CIPHER}")
-    return options
 
 
 def _proxy_jump(node: SshNode, options: asyncssh.SSHClientConnectionOptions) -> SshNode | None:

@@ -165,7 +165,7 @@ def test_a_lost_connection_is_opened_anew_for_the_next_command(own: Sshd, gatewa
     node = node_of(own, gateway=node_of(gateway))
     lost = SshJob(node, "echo first; sleep 60", critical=False)
     cut = CallJob(own.kill_sessions)
-    wait = CallJob(wait_until, own.commands, 10, "the command")
+    wait = Sequence(CallJob(wait_until, own.commands, 10, "it"), Job(asyncio.sleep, 0.3))
     after = SshJob(node, "echo again", after=lost)
     assert Engine(lost, Sequence(wait, cut), after).orchestrate()
     error = lost.raised_exception()

@@ -199,6 +199,15 @@ def test_records_made_at_once_are_lines_of_their_own(file: Path) -> None:
     assert sorted(line.split()[0] for line in lines[1:]) == sorted(set(names))
 
 
+def test_who_came_first_is_on_record(file: Path) -> None:
+    """Two that meet a host for the first time, at once, and are shown different keys."""
+    one, two = KEY.convert_to_public(), OTHER.convert_to_public()
+    assert record(str(file), "fit01", 22, one)
+    assert record(str(file), "fit01", 22, one)
+    assert not record(str(file), "fit01", 22, two)
+    assert look_up((str(file),), "fit01", 22).keys == (one,)
+
+
 def test_a_large_file_is_no_burden(file: Path) -> None:
     rest = line("").strip()
     file.write_text("".join(f"fit{number} {rest}\n" for number in range(5000)))
