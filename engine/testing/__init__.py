@@ -39,6 +39,7 @@ from __future__ import annotations
 from .cancelling import CancelFailed, cancel_everywhere
 from .clock import Deadlock, VirtualLoop, run_virtual
 from .graphs import random_graph, sketch
+from .judging import differences, violations
 from .leaks import Leaked, no_leaks
 from .model import Attempt, Fate, JobSpec, Prediction, predict
 from .sequencer import SequenceBroken, Sequencer
@@ -48,10 +49,8 @@ from .stage import (
     ScriptedFailure,
     ScriptedJob,
     build,
-    differences,
     perform,
     play,
-    violations,
 )
 from .story import IllegalStory, Story, check_story
 
