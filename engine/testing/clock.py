@@ -118,12 +118,15 @@ class VirtualLoop(asyncio.SelectorEventLoop):
                     }
                 )
 
-    def _before_turn(self) -> None:
+    def _before_turn(self) -> bool:
+        """Count a turn; return whether something may have become ready by that."""
         if self._turns == self._last_turn:
             self.stop()
         self._turns += 1
-        if self._on_turn is not None:
-            self._on_turn(self._turns - 1)
+        if self._on_turn is None:
+            return False
+        self._on_turn(self._turns - 1)
+        return True
 
     def _jump(self) -> None:
         # To the very number that the timer has: with `now + (when - now)` the clock could stay a
@@ -143,7 +146,7 @@ class _JumpingSelector(selectors.BaseSelector):
 
     def __init__(
         self,
-        before_turn: Callable[[], None],
+        before_turn: Callable[[], bool],
         jump: Callable[[], None],
         patience: float,
     ) -> None:
@@ -153,6 +156,7 @@ class _JumpingSelector(selectors.BaseSelector):
         self._patience = patience
         self._threads = set(threading.enumerate())
         self._silent: frozenset[object] = frozenset()
+        self._has_begun = False
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         return self._real.register(fileobj, events, data)
@@ -170,7 +174,11 @@ class _JumpingSelector(selectors.BaseSelector):
         self._real.close()
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        self._before_turn()
+        if not self._has_begun and self._before_turn() and timeout != 0:
+            # The loop saw nothing ready when it decided to wait; it must look again before it does.
+            self._has_begun = True
+            return []
+        self._has_begun = False
         events = self._real.select(0)
         if not events and timeout != 0 and not self._silent >= (outside := self._outside()):
             events = self._real.select(self._patience)

@@ -219,6 +219,25 @@ def test_what_is_left_may_clean_up() -> None:
     assert cleaned == ["up"]
 
 
+def test_what_is_done_at_a_turn_comes_before_time_jumps() -> None:
+    async def main() -> float:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.append(task)
+        try:
+            await asyncio.sleep(1000)
+        except asyncio.CancelledError:
+            return asyncio.get_running_loop().time()
+        return -1.0
+
+    def cancel(_: int) -> None:
+        if tasks:
+            tasks.pop().cancel()
+
+    tasks: list[asyncio.Task[Any]] = []
+    assert run_virtual(main(), on_turn=cancel) == 0.0
+
+
 def test_turns_are_counted() -> None:
     turns: list[int] = []
     run_virtual(asyncio.sleep(1), on_turn=turns.append)

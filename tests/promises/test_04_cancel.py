@@ -17,9 +17,10 @@ from random import Random
 
 import pytest
 
-from engine import AbstractJob, Engine
-from engine.testing import cancel_everywhere
+from engine import AbstractJob, Engine, JobState, State
+from engine.testing import Performance, build, cancel_everywhere, random_graph
 from engine.testing.cancelling import Cancel
+from engine.testing.model import GRACE
 
 
 class Counted(AbstractJob):
@@ -119,6 +120,40 @@ def test_every_point_of_every_graph(count: Callable[[int, int], int]) -> None:
 def test_other_ways_to_cancel(how: Cancel) -> None:
     for seed in range(4):
         cancel_everywhere(partial(make_engine, seed), check=check_once, cancel=how)
+
+
+class Stages:
+    """Makes the same random graph again and again, and keeps what is seen of the last run."""
+
+    def __init__(self, seed: int) -> None:
+        self.graph = random_graph(seed, most=5, tied=seed % 2 == 0, pauses=True)
+        self.last: Performance | None = None
+
+    def make(self) -> Engine:
+        self.last = build(self.graph)
+        return self.last.engine
+
+    def check(self, _: Engine) -> None:
+        """Nobody began early, and who was started was shut down once."""
+        assert self.last is not None
+        assert not self.last.early
+        ticks = self.last.story.ticks
+        started = {
+            tick.job for tick in ticks if isinstance(tick, JobState) and tick.new is State.RUNNING
+        }
+        for spec in self.graph.walk():
+            if spec.jobs is None:
+                assert self.last.did(spec, "shutdown") == (spec.id in started), spec.id
+
+
+@pytest.mark.usefixtures("_quiet")
+@pytest.mark.parametrize("how", [None, by_engine, by_first_job])
+def test_every_point_of_random_graphs(how: Cancel | None, count: Callable[[int, int], int]) -> None:
+    for seed in range(count(5, 50)):
+        stages = Stages(seed)
+        # A job that is given up is a task that is left, by design.
+        if all(spec.cleanup < GRACE for spec in stages.graph.walk()):
+            cancel_everywhere(stages.make, check=stages.check, cancel=how)
 
 
 def test_the_error_that_comes_out_is_the_one_that_went_in() -> None:
