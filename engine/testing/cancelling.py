@@ -94,8 +94,10 @@ class _CancelledRun:
         with watch(lambda _: self.story):
             self.task = asyncio.create_task(self.engine.corun())
             await asyncio.wait([self.task])
+        # Looked at even if this run ended by itself, as it may fail: nobody else asks.
+        error = None if self.task.cancelled() else self.task.exception()
         if self.reached:
-            self._look(self.task)
+            self._look(self.task, error)
 
     def _on_turn(self, _: int) -> None:
         if self.task is None or self.reached:
@@ -109,12 +111,10 @@ class _CancelledRun:
             else:
                 self.cancel(self.engine, self.task)
 
-    def _look(self, task: asyncio.Task[bool]) -> None:
-        if not task.cancelled():
-            error = task.exception()
-            if self.cancel is None:
-                got = task.result() if error is None else error
-                self.problems.append(f"CancelledError did not come out, but {got!r}")
+    def _look(self, task: asyncio.Task[bool], error: BaseException | None) -> None:
+        if self.cancel is None and not task.cancelled():
+            got = task.result() if error is None else error
+            self.problems.append(f"CancelledError did not come out, but {got!r}")
         begun = bool(self.story.ticks)
         for job in self.engine.iterate_jobs():
             if begun and not job.is_done():
