@@ -177,15 +177,9 @@ class Conductor:
         for line in lines:
             self.run.tell(JobOutput, job, stream, line)
 
-    def added(self, nodes: list[Node], plan: Plan, first: int = 1) -> None:
-        """Tell of jobs that were added while running, to `plan`: this one's or one inside it.
-
-        `first` is the number of the first job of that plan, see :func:`engine.rows.rows`.
-        """
+    def added(self, nodes: list[Node], parent: str | None, first: int) -> None:
+        """Tell of jobs that were added while running; for the rest see :func:`engine.rows.rows`."""
         if self.run.tells:
-            outermost = self.run.conductors[0].plan
-            holders = (n for n in nodes_at_every_depth(outermost) if n.inner is plan)
-            parent = next((holder.id for holder in holders), None)
             for row in rows(nodes, parent, first):
                 self.run.tell(JobAdded, row)
 

@@ -92,11 +92,18 @@ def output(text: str | bytes, stream: str = "stdout") -> None:
     node, performer = _performer()
     if node is None or performer is None or not performer.run.tells:
         return
-    whole = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "replace")
+    whole = _told(text)
     lines = _LINES.split(whole)
     if len(lines) > 1 and not lines[-1]:
         lines.pop()
     performer.output(node, safe_line(stream, 20), [safe_line(line) for line in lines])
+
+
+def _told(text: object) -> str:
+    """Return `text`; what is no text, though it should be, as one line that cannot fail."""
+    return text if isinstance(text, str) else safe_line(text)
 
 
 def ready() -> None:

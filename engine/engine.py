@@ -111,9 +111,9 @@ class Engine(JobSet):
         self.cancel_grace = cancel_grace
         self.keep_going = keep_going
         self.message_queue = message_queue
-        self.plan: Plan | None = None
+        self._plan: Plan | None = None
         """The plan of the run that it is part of, from the beginning of that run to its end."""
-        self.conductor: Conductor | None = None
+        self._conductor: Conductor | None = None
         """Who performs its plan; None before it has begun, and after its end."""
         self._verdict: Verdict | None = None
         self._shutdown_failures: dict[AbstractJob, BaseException] = {}
@@ -123,11 +123,11 @@ class Engine(JobSet):
 
     # -- its jobs and their relations, as they change while it runs ------------------------
 
-    def check_late(self, newcomers: JobList) -> None:
+    def _check_late(self, newcomers: JobList) -> None:
         """Check what is added while running, as `check` and a start would."""
-        if self.plan is None:
+        if self._plan is None:
             return
-        if self.plan.is_over:
+        if self._plan.is_over:
             raise AlreadyRunning(
                 f"the run of engine {name_of(self)} is ending: too late to add a job", [self]
             )
@@ -142,16 +142,16 @@ class Engine(JobSet):
             _refuse_spent(job)
         graphs.topological_order(newcomers, needs_of)
 
-    def joined(self, newcomers: JobList) -> None:
+    def _joined(self, newcomers: JobList) -> None:
         """Have the run going on, if any, take in those that were added."""
-        plan = self.plan
+        plan = self._plan
         if plan is None:
             return
-        conductor = self.performer()
+        conductor = self._performer()
         now = conductor.loop.time()
         for job in newcomers:
             self._make_node(job, plan)
-        conductor.added([_node_of(job) for job in newcomers], plan, self.first_number)
+        conductor.added([_node_of(job) for job in newcomers], self._parent_id(), self._first_number)
         for job in newcomers:
             for requires, needs in (True, job.required), (False, job.awaited):
                 for need in needs:
@@ -161,7 +161,7 @@ class Engine(JobSet):
 
     def before_relation(self, job: AbstractJob, needs: Iterable[AbstractJob], how: str) -> None:
         """Refuse a relation that is known to be wrong; called by the jobs of this engine."""
-        is_running = self.plan is not None and not self.plan.is_over
+        is_running = self._plan is not None and not self._plan.is_over
         if is_running and not job.is_idle():
             raise JobStarted(
                 f"too late for {name_of(job)}.{how}(): the job is {job.state} in a run going on",
@@ -182,11 +182,11 @@ class Engine(JobSet):
         self, job: AbstractJob, how: str, changes: Iterable[AbstractJob], remove: bool
     ) -> None:
         """Tell the run going on, if any, what a job waits for now; called by the jobs."""
-        self.graph_changed()
-        plan = self.plan
+        self._graph_changed()
+        plan = self._plan
         if plan is None or plan.is_over or job._place is None:
             return
-        conductor = self.performer()
+        conductor = self._performer()
         now, requires = conductor.loop.time(), how == "requires"
         change = plan.unlink if remove else plan.link_late
         for need in changes:
@@ -213,7 +213,7 @@ class Engine(JobSet):
             KeyboardInterrupt, SystemExit: after Ctrl-C or SIGTERM, or when a job raised it; all was
                 shut down, unless it was the second Ctrl-C.
         """
-        self.refuse_while_running("start it")
+        self._refuse_while_running("start it")
         if timeout is not None:
             check_timeout(self, "timeout", timeout)
         try:
@@ -256,13 +256,13 @@ class Engine(JobSet):
 
     async def _conduct(self, timeout: float | None) -> Verdict:
         """Run as the outermost engine."""
-        self.refuse_while_running("start it")
+        self._refuse_while_running("start it")
         self.check()
         _refuse_spent(self)
         run = Run(label_of(self), readers_of(self, self._has_own_tick()))
         plan = self.make_plan(run.tells)
         root = self._place = Node(self, plan, 0)
-        self.first_number = 1
+        self._first_number = 1
         conductor = Conductor(run, self, plan)
         timeout = self.timeout if timeout is None else timeout
         async with self._at_work_with(conductor):
@@ -325,17 +325,18 @@ class Engine(JobSet):
         _refuse_spent(self)
         assert node.inner is not None
         started = {n.job for n in nodes_at_every_depth(node.inner) if n.attempt or n.began_before}
-        first_number = self.first_number + len(node.inner.nodes)
+        first_number = self._first_number + len(node.inner.nodes)
+        _unlink(node.inner)
         node.inner = self.make_plan(outer.plan.tells)
-        self.first_number = first_number
+        self._first_number = first_number
         for inner in nodes_at_every_depth(node.inner):
             inner.began_before = inner.job in started
-        outer.added(node.inner.nodes, node.inner, first_number)
+        outer.added(node.inner.nodes, node.id or None, first_number)
 
     @asynccontextmanager
     async def _at_work_with(self, conductor: Conductor) -> AsyncIterator[None]:
         """Have `conductor` perform the plan; afterwards let go of what only that needed."""
-        self.conductor = conductor
+        self._conductor = conductor
         try:
             yield
         except loops.LeaveNow:
@@ -346,21 +347,19 @@ class Engine(JobSet):
         self._has_ended(conductor)
 
     def _has_ended(self, conductor: Conductor) -> None:
-        self.conductor = None
+        self._conductor = None
         if self._verdict is None:
             self._verdict = Verdict(False, "it ended by an error of its own", (), 1)
         if conductor.run.conductors[:1] in ([], [conductor]):  # it is the outermost
             self._let_go(conductor.plan)
 
     def _let_go(self, plan: Plan) -> None:
-        """The run is over at every depth: cut what leads from nodes back to jobs and plans."""
-        for node in list(nodes_at_every_depth(plan)):
-            if isinstance(node.job, Engine):
-                node.job.plan = None
-            if node.inner is not None:
-                node.inner.performer = None
-            node.job = node.plan = node.inner = None
-        plan.performer = self.plan = None
+        """The run is over at every depth: it is nobody's any more."""
+        for job in self.iterate_jobs(scan_engines=True):
+            if isinstance(job, Engine):
+                job._plan = None
+        self._plan = None
+        _unlink(plan)
         if self._place is not None:
             self._place.job = self._place.plan = None
 
@@ -385,7 +384,7 @@ class Engine(JobSet):
             wake=self._poke,
             is_endless=bool(self._jobs) and all(job.forever for job in self._jobs),
         )
-        self.plan, self._verdict, self.first_number = plan, None, 1
+        self._plan, self._verdict, self._first_number = plan, None, 1
         self._shutdown_failures = {}
         for job in self._jobs:
             self._make_node(job, plan)
@@ -396,13 +395,17 @@ class Engine(JobSet):
                 plan.link(node, need._place, False)
         return plan
 
+    def _parent_id(self) -> str | None:
+        """Return what ticks call this engine; None for the outermost."""
+        return (self._place.id or None) if self._place is not None else None
+
     def _make_node(self, job: AbstractJob, plan: Plan) -> None:
         node = job._place = plan.node(job)
         if isinstance(job, Engine):
             node.inner = job.make_plan(plan.tells)
 
     def _poke(self) -> None:
-        conductor = self.conductor
+        conductor = self._conductor
         if conductor is not None:
             conductor.poke()
 
@@ -427,18 +430,18 @@ class Engine(JobSet):
 
     # -- while it runs -----------------------------------------------------------------------
 
-    def performer(self) -> Conductor:
+    def _performer(self) -> Conductor:
         """Return who performs what concerns this engine: as long as it has not begun, an outer."""
         engine: Engine | None = self
-        while engine is not None and engine.conductor is None:
+        while engine is not None and engine._conductor is None:
             engine = engine.engine
         assert engine is not None, "there is one from the beginning of a run to its end"
-        assert engine.conductor is not None
-        return engine.conductor
+        assert engine._conductor is not None
+        return engine._conductor
 
-    def refuse_while_running(self, what: str) -> None:
+    def _refuse_while_running(self, what: str) -> None:
         """Raise AlreadyRunning, saying that `what` cannot be done, if a run is going on."""
-        if self.plan is not None:
+        if self._plan is not None:
             raise AlreadyRunning(f"engine {name_of(self)} is running: cannot {what}", [self])
 
     def tick(self, event: Tick) -> None:
@@ -460,7 +463,7 @@ class Engine(JobSet):
         """
         if self.engine is not None and self.engine.cancel_job(self, reason):
             return True
-        conductor = self.conductor
+        conductor = self._conductor
         if conductor is None or conductor.plan.is_over:
             return False
         conductor.run.in_loop(conductor.stop, StopReason.CANCELLED, reason)
@@ -469,20 +472,20 @@ class Engine(JobSet):
     def cancel_job(self, job: AbstractJob, reason: str) -> bool:
         """Cancel one job of this engine if it is part of a run going on; called by the job."""
         node = job._place
-        if self.plan is None or node is None or node.state.is_over:
+        if self._plan is None or node is None or node.state.is_over:
             return False
-        conductor = self.performer()
+        conductor = self._performer()
         conductor.run.in_loop(conductor.cancel, node, reason)
         return True
 
     def _left(self, status: object) -> None:
         """A signal, or a job, has ended more than the run."""
-        conductor, self.conductor = self.conductor, None
+        conductor, self._conductor = self._conductor, None
         if conductor is not None:  # left at once, in its middle: say so of all that was in it
             conductor.forsake()
             for job in self.iterate_jobs(scan_engines=True):
                 if isinstance(job, Engine):
-                    job.conductor = None
+                    job._conductor = None
             self._let_go(conductor.plan)
             self._verdict = Verdict(False, "left at once by a second Ctrl-C", (), 130)
         elif self._verdict is not None and self._verdict.ok and isinstance(status, int):
@@ -555,7 +558,7 @@ class Engine(JobSet):
         if self.is_done():  # part of a run in which it never began
             assert self._place is not None
             return f"{self.state}: {self._place.reason}"
-        return "it has not run yet" if self.plan is None else "it is running"
+        return "it has not run yet" if self._plan is None else "it is running"
 
     # -- looking at it -----------------------------------------------------------------------
 
@@ -611,6 +614,15 @@ def _way(job: AbstractJob, needs: Iterable[AbstractJob]) -> JobList:
         way.append(here)
         here = follower[here]
     return way
+
+
+def _unlink(plan: Plan) -> None:
+    """Cut what leads from the nodes of a plan back to jobs and plans: no cycles are left."""
+    for node in list(nodes_at_every_depth(plan)):
+        if node.inner is not None:
+            node.inner.performer = None
+        node.job = node.plan = node.inner = None
+    plan.performer = None
 
 
 def _refuse_spent(job: AbstractJob) -> None:

@@ -1,7 +1,7 @@
 """JobSet: the jobs of an engine in insertion order, and the graph that they form.
 
-What concerns a run is left to :class:`engine.Engine`, through the hooks `check_late`, `joined` and
-`refuse_while_running`.
+What concerns a run is left to :class:`engine.Engine`, through the hooks `_check_late`, `_joined`,
+`_refuse_while_running`.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class JobSet(AbstractJob):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.weak: weakref.ref[Engine] = weakref.ref(self)  # type: ignore[arg-type]
-        self.first_number = 1
+        self._weak: weakref.ref[Engine] = weakref.ref(self)  # type: ignore[arg-type]
+        self._first_number = 1
         """What ticks call its first job; more than 1 once a nested engine is tried again."""
         self._jobs: dict[AbstractJob, None] = {}
         self._followers: dict[AbstractJob, JobList] | None = None
@@ -38,13 +38,13 @@ class JobSet(AbstractJob):
 
     # -- hooks of the engine -----------------------------------------------------------------
 
-    def check_late(self, newcomers: JobList) -> None:
+    def _check_late(self, newcomers: JobList) -> None:
         """Refuse jobs that cannot be added, if a run is going on."""
 
-    def joined(self, newcomers: JobList) -> None:
+    def _joined(self, newcomers: JobList) -> None:
         """Take in jobs that were added, if a run is going on."""
 
-    def refuse_while_running(self, what: str) -> None:
+    def _refuse_while_running(self, what: str) -> None:
         """Raise an error that says `what` cannot be done, if a run is going on."""
 
     # -- the set -----------------------------------------------------------------------------
@@ -78,12 +78,12 @@ class JobSet(AbstractJob):
                 self._check_newcomer(job)
                 newcomers.append(job)
         newcomers = list(dict.fromkeys(newcomers))
-        self.check_late(newcomers)
+        self._check_late(newcomers)
         for job in newcomers:
             self._jobs[job] = None
-            job.joins(self.weak)
-            self.graph_changed()
-        self.joined(newcomers)
+            job.joins(self._weak)
+            self._graph_changed()
+        self._joined(newcomers)
 
     def _check_newcomer(self, job: AbstractJob) -> None:
         holder = job.engine
@@ -109,12 +109,12 @@ class JobSet(AbstractJob):
             AlreadyRunning: this engine is running.
             GraphError: the job is not in it.
         """
-        self.refuse_while_running("remove a job")
+        self._refuse_while_running("remove a job")
         if job not in self._jobs:
             raise GraphError(f"job {name_of(job)} is not in engine {name_of(self)}", [job])
         del self._jobs[job]
         job.joins(None)
-        self.graph_changed()
+        self._graph_changed()
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -156,7 +156,7 @@ class JobSet(AbstractJob):
         for number in job_id.split("."):
             if not isinstance(found, JobSet):
                 raise KeyError(job_id)
-            place = int(number) - found.first_number
+            place = int(number) - found._first_number
             if not 0 <= place < len(found):
                 raise KeyError(job_id)
             found = found.jobs[place]
@@ -276,7 +276,7 @@ class JobSet(AbstractJob):
         return not edit.cut and all(clean)
 
     def _edit(self, edit: graphs.Edit[AbstractJob]) -> Self:
-        self.refuse_while_running("change its graph")
+        self._refuse_while_running("change its graph")
         for links, remove in (edit.cut, True), (edit.added, False):
             for link in links:
                 relate = link.node.requires if link.kind == "requires" else link.node.after
@@ -291,7 +291,7 @@ class JobSet(AbstractJob):
             self._followers = graphs.dependents(self._jobs, needs_of)
         return self._followers.get(job, [])
 
-    def graph_changed(self) -> None:
+    def _graph_changed(self) -> None:
         """Forget what was computed of the graph."""
         self._followers = None
 
