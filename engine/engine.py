@@ -522,8 +522,8 @@ class Engine(JobSet):
                 is_needed = is_needed or has_shutdown(job)
         if is_needed:
             after = graphs.dependents(self._jobs, needs_of)
-            faults = await shut_down(self.jobs, after, started, self.shutdown_timeout)
-            self._shutdown_failures.update(faults)
+            faults = self._shutdown_failures
+            await shut_down(self.jobs, after, started, self.shutdown_timeout, faults)
 
     # -- what came of it ---------------------------------------------------------------------
 

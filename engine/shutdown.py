@@ -31,16 +31,20 @@ async def shut_down(
     successors: Mapping[AbstractJob, Sequence[AbstractJob]],
     started: set[AbstractJob],
     timeout: float | None,
-) -> dict[AbstractJob, BaseException]:
-    """Shut the `started` ones of `jobs` down; return what went wrong, by job.
+    faults: dict[AbstractJob, BaseException],
+) -> None:
+    """Shut the `started` ones of `jobs` down; cancelled meanwhile, it goes through them all first.
 
     Args:
         jobs: all jobs of the engine.
         successors: for each job, those that came after it (by requires or after).
         started: those to be called; the others only hand the order on.
         timeout: seconds for all together; None: no bound but that of an outer engine.
+        faults: gets what went wrong, by job.
     """
-    return await _Sweep(jobs, successors, started, timeout).run()
+    sweep = _Sweep(jobs, successors, started, timeout)
+    sweep.faults = faults
+    await sweep.run()
 
 
 def has_shutdown(job: AbstractJob) -> bool:
@@ -79,7 +83,7 @@ class _Sweep:
         self.deadline = min(bounds) if bounds else None
         self.timeout = timeout
 
-    async def run(self) -> dict[AbstractJob, BaseException]:
+    async def run(self) -> None:
         self._start_next()
         while self.tasks:
             left = self._time_left()
@@ -91,7 +95,6 @@ class _Sweep:
             self._start_next()
         if self.cancelled is not None:
             raise self.cancelled
-        return self.faults
 
     def _time_left(self) -> float | None:
         if self.cancelled is not None:
