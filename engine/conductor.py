@@ -321,7 +321,8 @@ class Conductor:
                 node.is_abandoned = True
                 why = f"it swallowed its cancellation ({node.stop[1]})"
                 reason = f"abandoned, it may still run: {why}"
-                self.run.log(logging.WARNING, f"{name_of(node.job)} {reason}")
+                name = name_of(node.job)
+                self.run.log(logging.WARNING, f"{name} {reason}", name)
                 self._settle(node, State.CANCELLED, reason)
 
     def _timed_out(self) -> None:
@@ -390,7 +391,7 @@ class Conductor:
         node.exception = error
         told = safe_error(error)
         level = logging.ERROR if node.job.critical else logging.WARNING
-        self.run.log(level, f"{name} failed: {told}")
+        self.run.log(level, f"{name} failed: {told}", name)
         self._settle(node, State.FAILED, told)
 
     def _settle(self, node: Node, new: State, reason: str) -> None:

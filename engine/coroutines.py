@@ -62,6 +62,8 @@ def not_a_coroutine(where: str, value: object) -> NotACoroutine:
         advice = "this is a generator; write `async def` and `await` instead"
     elif isinstance(value, asyncio.Future):
         advice = "a future or task runs already; give the coroutine function instead"
+    elif getattr(value, "__name__", "") == "<lambda>":
+        advice = "write Job(function, argument, ...), or CallJob for a plain function"
     elif callable(value):
         advice = "this is a plain function; write CallJob(function, ...) to run it in a thread"
     else:

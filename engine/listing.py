@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _LONGEST_LABEL = 80
 _MOST_NAMES = 20
 _SLOWEST = 5
+_OURS = {PurePath(__file__).parent.with_name(name) for name in ("engine", "monitor", "sshjobs")}
 
 
 def show(text: str) -> None:
@@ -235,7 +236,9 @@ def _failures(
 
 def _told(error: BaseException) -> str:
     """Return the exception and where it was raised."""
-    frames = traceback.extract_tb(error.__traceback__)
+    places = traceback.extract_tb(error.__traceback__)
+    # A place in our own code is of no use to those who read this.
+    frames = [frame for frame in places if PurePath(frame.filename).parent not in _OURS]
     if not frames:
         return safe_error(error)
     last = frames[-1]

@@ -115,12 +115,16 @@ class Run:
             text = f"a reader of events failed, the run goes on: {safe_error(error)}"
             self.log(logging.WARNING, text)
 
-    def log(self, level: int, text: str) -> None:
-        """Log a line, and tell it to the readers."""
+    def log(self, level: int, text: str, job: str | None = None) -> None:
+        """Log a line, and tell it to the readers.
+
+        If it is about a job, the log record has its name as the attribute `job`.
+        """
         text = safe_line(text)
+        extra = None if job is None else {"job": job}
         # Not in the context of a job: a handler that prints would print in its name.
         with suppress(Exception):  # a handler that raises must not be what keeps a job unsettled
-            self._context.copy().run(logger.log, level, "%s", text)
+            self._context.copy().run(logger.log, level, "%s", text, extra=extra)
         self.tell(Message, logging.getLevelName(level), logger.name, text)
 
     def started(self, plan: Plan, window: int | None, timeout: float | None) -> None:
@@ -170,8 +174,9 @@ def _stuck(waiting: list[Node], plans: list[Plan]) -> Stuck:
     held = []
     for pool in dict.fromkeys(node.job.pool for node in waiting):
         holders = names_of(h.job for h in pool.holders if isinstance(h, Node))
-        jobs = names_of(node.job for node in waiting if node.job.pool is pool)
-        held.append(f"{jobs} wait for a slot of {pool!r}, held by {holders}")
+        jobs = [node.job for node in waiting if node.job.pool is pool]
+        wait = "waits" if len(jobs) == 1 else "wait"
+        held.append(f"{names_of(jobs)} {wait} for a slot of {pool!r}, held by {holders}")
     concerned = [node.job for node in waiting] or [
         node.job for plan in plans for node in plan.nodes if not node.state.is_over
     ]

@@ -17,6 +17,7 @@ from engine.text import safe_repr
 
 from .display import Display, Face
 from .lines import Json, Plain
+from .logs import told_once
 from .stage import Controls, Stage
 from .terminal import is_capable
 
@@ -173,10 +174,11 @@ def _shown(engine: Engine, ui: Ui, ascii_only: bool | None) -> Iterator[Display 
         return
     try:
         display = Display(partial(_face, _Controls(engine), ui, ascii_only))
-        try:
-            yield display
-        finally:
-            display.close()
+        with told_once():
+            try:
+                yield display
+            finally:
+                display.close()
     finally:
         _showing.release()
 

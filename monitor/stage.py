@@ -228,7 +228,12 @@ class Stage:
         """Replay the prints that were held back, and leave a summary behind."""
         self._job_control.end()
         now = time.monotonic()
-        lines = summary(self.model, now, ascii_only=self.view.ascii_only) if complete else []
+        columns, _ = self._terminal.size()
+        lines = (
+            summary(self.model, now, ascii_only=self.view.ascii_only, columns=columns)
+            if complete
+            else []
+        )
         if self.model.run.ended is None:
             del lines[1:]
         # Who leaves now does not wait for a terminal that is stuck; what was printed is lost then.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import textwrap
 from collections.abc import Iterable, Iterator
 
 from . import states, wording
@@ -22,8 +23,24 @@ SLOWEST = 5
 _PATH = 12
 """How many jobs of the critical path are named; of a longer one the middle is left out."""
 
+_TAIL = "    | "
+"""Stands before what a failed job said."""
 
-def summary(model: Model, now: float, *, ascii_only: bool = False, tails: bool = True) -> list[str]:
+_HEADING = 15
+"""Columns of the word before counts, slowest jobs and critical path."""
+
+_NARROW = 40
+"""On fewer columns than that, to break lines makes nothing better."""
+
+
+def summary(
+    model: Model,
+    now: float,
+    *,
+    ascii_only: bool = False,
+    tails: bool = True,
+    columns: int | None = None,
+) -> list[str]:
     """Return what is worth keeping of a run, as lines.
 
     Args:
@@ -31,9 +48,28 @@ def summary(model: Model, now: float, *, ascii_only: bool = False, tails: bool =
         now: monotonic seconds, for a run that was left before its end.
         ascii_only: use no character above 127.
         tails: tell the last lines of output of each failure.
+        columns: break lines between words so that they fit; output is left as it is.
     """
     style = ASCII if ascii_only else UNICODE
-    return [style.text(line) for line in _lines(model, now, style, tails=tails)]
+    lines = [style.text(line) for line in _lines(model, now, style, tails=tails)]
+    if columns is None or columns < _NARROW:
+        return lines
+    return [piece for line in lines for piece in _fitted(line, columns)]
+
+
+def _fitted(line: str, columns: int) -> list[str]:
+    """Return `line` broken between words, what follows under what it belongs to."""
+    if line.startswith(_TAIL):
+        return [line]
+    heading = line[:_HEADING].rstrip()
+    indent = _HEADING if heading in {"counts", "slowest", "critical path"} else len(_TAIL)
+    return textwrap.wrap(
+        line,
+        columns,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _lines(model: Model, now: float, style: Style, *, tails: bool) -> Iterator[str]:
@@ -78,7 +114,7 @@ def _failure(line: JobLine, style: Style, *, tail: bool = True) -> Iterator[str]
 def last_words(line: JobLine) -> Iterator[str]:
     """Tell the last lines of output of a job, set in."""
     for said in list(line.tail)[-LAST_LINES:]:
-        yield f"    | {said.text}"
+        yield f"{_TAIL}{said.text}"
 
 
 def _is_timed(line: JobLine) -> bool:
