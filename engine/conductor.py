@@ -188,7 +188,9 @@ class Conductor:
         now, text = self.loop.time(), "left at once by a second Ctrl-C"
         for node in nodes_at_every_depth(self.plan):
             task, node.handle = node.handle, None
-            if task is not None and task.done() and not task.cancelled():
+            if task is not None and task.node is not None:
+                task.get_coro().close()  # else Python complains that it was never awaited
+            elif task is not None and task.done() and not task.cancelled():
                 task.exception()  # else asyncio complains that nobody looked at it
             if node.holds and node.job.pool is not None:
                 for wake in node.job.pool.give_back(node):

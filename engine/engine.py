@@ -466,7 +466,7 @@ class Engine(JobSet):
         conductor = self._conductor
         if conductor is None or conductor.plan.is_over:
             return False
-        conductor.run.in_loop(conductor.stop, StopReason.CANCELLED, reason)
+        conductor.run.in_loop_at_once(conductor.stop, StopReason.CANCELLED, reason)
         return True
 
     def cancel_job(self, job: AbstractJob, reason: str) -> bool:
@@ -475,7 +475,7 @@ class Engine(JobSet):
         if self._plan is None or node is None or node.state.is_over:
             return False
         conductor = self._performer()
-        conductor.run.in_loop(conductor.cancel, node, reason)
+        conductor.run.in_loop_at_once(conductor.cancel, node, reason)
         return True
 
     def _left(self, status: object) -> None:

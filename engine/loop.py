@@ -80,9 +80,10 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
         else:
             # Our own loop may be what called us, from a job say: the helper then makes another.
             result = _drive_elsewhere(None if own.is_running() else own.get(), coroutine)
-    except LeaveNow:
+    except LeaveNow as error:
         own.abandon()
-        raise KeyboardInterrupt from None
+        # With its traceback, which says where the program was.
+        raise KeyboardInterrupt().with_traceback(error.__traceback__) from None
     return result
 
 
@@ -167,6 +168,7 @@ def _drive_elsewhere(
 ) -> T:
     """Run `coroutine` in `loop` (None: one of its own) by a helper thread; wait for it."""
     ended: list[tuple[T | None, BaseException | None]] = []
+    over = threading.Event()  # a join() that a signal has interrupted does not wait any more
     context = contextvars.copy_context()
 
     def work() -> None:
@@ -175,18 +177,23 @@ def _drive_elsewhere(
             ended.append((_drive(here, coroutine, signals), None))
         except BaseException as error:  # it is raised again by the thread that waits
             ended.append((None, error))
+        finally:
+            over.set()
 
     helper = threading.Thread(target=context.run, args=(work,), name="orchestrate", daemon=True)
     with _Signals() as signals:
         helper.start()
         try:
-            helper.join()
+            over.wait()
         except LeaveNow:
             raise
         except BaseException:  # thrown by a signal handler of the program's
             signals.cancel()
-            helper.join()
+            over.wait()
             raise
+        finally:
+            if over.is_set():
+                helper.join()
     result, error = ended[0]
     if error is not None:
         try:

@@ -76,10 +76,17 @@ class Run:
         if threading.get_ident() == self.thread:
             call(*args)
         else:
-            try:
-                self.loop.call_soon_threadsafe(call, *args)
-            except RuntimeError:  # a thread that has outlived the loop
-                return
+            self.in_other_thread(call, *args)
+
+    def in_other_thread(self, call: Callable[..., None], *args: Any) -> None:
+        """Have the loop call, and wake it."""
+        with suppress(RuntimeError):  # a thread has outlived the loop
+            self.loop.call_soon_threadsafe(call, *args)
+
+    def in_loop_at_once(self, call: Callable[..., None], *args: Any) -> None:
+        """Call in the loop's thread, which may be waiting: in a signal handler it is this one."""
+        self.in_loop(call, *args)
+        self.in_other_thread(_nothing)
 
     # -- events ------------------------------------------------------------------------------
 
@@ -167,6 +174,10 @@ class Run:
         self.stuck = _stuck(waiting, plans)
         self.log(logging.ERROR, str(self.stuck))
         self.conductors[0].stop(StopReason.CRITICAL_FAILURE, "the run was stuck")
+
+
+def _nothing() -> None:
+    """Be called: to wake a loop is all that this is for."""
 
 
 def _stuck(waiting: list[Node], plans: list[Plan]) -> Stuck:
