@@ -604,7 +604,7 @@ def test_a_tick_that_cancels_that_very_job(moment: State) -> None:
     assert victim.state is (FINISHED if moment is FINISHED else CANCELLED)
 
 
-@pytest.mark.parametrize("moment", list(State)[1:4])
+@pytest.mark.parametrize("moment", [*list(State)[1:4], "start"])
 def test_a_tick_that_adds_a_job(moment: Any) -> None:
     late = Job(value, "late", 5)
     when = is_start if moment == "start" else becomes("1", moment)
@@ -662,7 +662,7 @@ def test_a_tick_that_ends_the_program(error: BaseException, moment: State) -> No
 # -- costs -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("read", [False])
+@pytest.mark.parametrize("read", [True, False])
 def test_to_add_many_one_by_one_is_linear(read: bool) -> None:
     def calls(count: int) -> int:
         made = 0

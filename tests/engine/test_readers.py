@@ -339,7 +339,7 @@ def test_a_watcher_sees_runs_of_other_threads() -> None:
 def test_a_watcher_and_a_queue_get_the_same_events() -> None:
     one, two = Story(), Story()
     with watch(lambda _: two):
-        assert graph(message_queue=one).orchestrate()
+        assert run_virtual(graph(message_queue=one).corun())
     assert one.ticks == two.ticks
 
 
@@ -474,6 +474,7 @@ BAD_CALLS: dict[str, Callable[[], None]] = {
     "done of text": lambda: report(done="3", total=4),  # type: ignore[arg-type]
     "total a list": lambda: report(done=3, total=[]),  # type: ignore[arg-type]
     "output of a number": lambda: output(3),  # type: ignore[arg-type]
+    "output that cannot be shown": lambda: output(Unprintable()),  # type: ignore[arg-type]
     "stream a number": lambda: output("x", stream=3),  # type: ignore[arg-type]
 }
 

@@ -541,6 +541,7 @@ def test_a_used_coroutine_in_a_nested_engine_is_told_and_its_error_not_lost() ->
 ENDS: dict[str, Callable[[], Engine]] = {
     "number": lambda: Engine(Job(Flaky(100), retry=2, critical=False)),
     "timeout": lambda: Engine(Job(for_ever, timeout=0.001, retry=2, critical=False)),
+    "nested": lambda: Engine(Engine(Job(Flaky(100)), retry=2, critical=False)),
 }
 
 

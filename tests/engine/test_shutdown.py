@@ -296,6 +296,7 @@ def test_the_outer_bound_holds_for_what_is_inside() -> None:
     assert run_virtual(lasts(engine.corun())) <= 3.1
     assert sorted(log.lines) == ["x", "y"]
     assert "y" in log.times
+    assert {job.label for job in engine.shutdown_failures} >= {"x"}
 
 
 def test_an_inner_bound_of_its_own() -> None:
@@ -375,8 +376,8 @@ def test_what_is_no_exception_comes_out_when_all_are_shut_down(
     culprit: AbstractJob = Job(nothing, coshutdown=functools.partial(fail, error), label="culprit")
     for _ in range(depth):
         culprit = Engine(culprit)
-    culprit.requires(a := log.job("a", 1))
-    engine = Engine(a, culprit, log.job("b", 1))
+    culprit.requires(a := log.job("a", 0.01))
+    engine = Engine(a, culprit, log.job("b", 0.01))
     doors: list[Callable[[], bool]] = [
         engine.orchestrate,
         lambda: run_virtual(engine.corun()),
