@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import os
 import signal
+import termios
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import cast
 
 import asyncssh
 
-from engine import BadOption
-from engine.text import safe_line
-
 from .errors import SshError, TransferFailed
 from .node import LocalNode
-from .output import Capture, Output, Tell
-from .process import Process
+from .output import Output
+from .process import TERMINAL_SIZE, Process
 from .results import Completed
-from .script import Launch, Way, way
-from .session import teller
-
-log = logging.getLogger("sshjobs")
+from .running import Argv, Runner
+from .script import Launch, Way, from_stage, way
 
 SHELL = "/bin/sh"
 _STREAMS = {1: "stdout", 2: "stderr"}
@@ -32,6 +29,7 @@ class LocalProcess(Process, asyncio.SubprocessProtocol):
 
     def __init__(self, way: Way, output: Output) -> None:
         super().__init__(way, output)
+        self.sent = True
         self._transport: asyncio.SubprocessTransport | None = None
         self._leash: asyncio.WriteTransport | None = None
         self._open_streams = set(_STREAMS)
@@ -68,15 +66,17 @@ class LocalProcess(Process, asyncio.SubprocessProtocol):
         self._look_around()
 
     def process_exited(self) -> None:
-        """Take how it ended."""
+        """Take how it ended, and tell the watchdog, as sshd would do."""
+        self._exited()
+        self.cut()
+        self._look_around()
+
+    def _exited(self) -> None:
         code = None if self._transport is None else self._transport.get_returncode()
         if code is not None and code < 0:
             self._ended(None, signal.Signals(-code).name.removeprefix("SIG"))
         else:
             self._ended(code, None)
-        # The watchdog is told that it is over, as sshd would do.
-        self.cut()
-        self._look_around()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """All pipes are closed."""
@@ -90,13 +90,84 @@ class LocalProcess(Process, asyncio.SubprocessProtocol):
         """Nothing to learn: it is always the same."""
 
 
-class LocalSession:
+class LocalTerminal(LocalProcess):
+    """A command on a terminal of this machine: the leash is our end of the terminal."""
+
+    def __init__(self, way: Way, output: Output) -> None:
+        super().__init__(way, output)
+        self._open_streams = {1}
+        self._screen: asyncio.ReadTransport | None = None
+
+    async def open(self) -> None:
+        """Start it; OSError if that cannot be done."""
+        ours, theirs = os.openpty()
+        columns, lines = TERMINAL_SIZE
+        termios.tcsetwinsize(theirs, (lines, columns))
+        # Who leads a session without a terminal gets the one that it opens.
+        command = f"exec <>{os.ttyname(theirs)} >&0 2>&0\n{self.way.command}"
+        loop = asyncio.get_running_loop()
+        try:
+            self._screen, _ = await loop.connect_read_pipe(
+                lambda: _Screen(self.pipe_data_received, self.pipe_connection_lost),
+                os.fdopen(ours, "rb", 0),
+            )
+            await loop.subprocess_exec(
+                lambda: self,
+                *(SHELL, "-c", command),
+                stdin=theirs,
+                stdout=theirs,
+                stderr=theirs,
+                start_new_session=True,
+            )
+        except BaseException:
+            self.cut()
+            raise
+        finally:
+            os.close(theirs)
+        os.write(ours, self.way.stdin)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The shell runs."""
+        self._transport = cast(asyncio.SubprocessTransport, transport)
+
+    def cut(self) -> None:
+        """Hang up."""
+        if self._screen is not None:
+            self._screen.close()
+
+    def process_exited(self) -> None:
+        """Take how it ended; what it wrote last is still to come."""
+        self._exited()
+        self._look_around()
+
+    def abandon(self) -> None:
+        """Hang up, and listen no longer."""
+        self.cut()
+        super().abandon()
+
+
+class _Screen(asyncio.Protocol):
+    """What comes from our end of a terminal, told as if it were a pipe."""
+
+    def __init__(
+        self,
+        received: Callable[[int, bytes], None],
+        lost: Callable[[int, Exception | None], None],
+    ) -> None:
+        self._received = received
+        self._lost = lost
+
+    def data_received(self, data: bytes) -> None:
+        self._received(1, data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost(1, exc)
+
+
+class LocalSession(Runner):
     """One job's hold on this machine; see :class:`sshjobs.session.SshSession`."""
 
-    def __init__(self, tell: Tell) -> None:
-        self.node = LocalNode()
-        self._tell = tell
-        self._processes: set[LocalProcess] = set()
+    node = LocalNode()
 
     async def connection(self) -> asyncssh.SSHClientConnection | None:
         """Return None: there is no connection."""
@@ -106,28 +177,23 @@ class LocalSession:
         """Refuse: files of this machine are just there."""
         raise SshError("this machine's files are not reached by sftp", node=self.node)
 
-    async def run(self, launch: Launch, argv: str | tuple[str, ...], capture: Capture) -> Completed:
-        """Run a command and return how it ended; SshError if it cannot be started."""
-        if launch.pty:
-            raise BadOption("pty=True: not on a LocalNode", "pty", True)
-        started = asyncio.get_running_loop().time()
-        output = Output(capture, teller(self._tell, launch))
-        process = LocalProcess(way(launch, SHELL, line_shell=SHELL), output)
-        self._processes.add(process)
+    async def _carry_out(
+        self, launch: Launch, folder: str | None, output: Output, argv: Argv
+    ) -> LocalProcess:
+        how = from_stage(launch, folder) if folder else way(launch, SHELL, line_shell=SHELL)
+        process = (LocalTerminal if launch.pty else LocalProcess)(how, output)
         try:
             await process.open()
-            await process.wait()
         except OSError as error:
             raise SshError(f"cannot start {SHELL}: {error}", node=self.node) from error
-        except asyncio.CancelledError:
-            if not await process.end():
-                log.warning("%s: it may still run", safe_line(str(argv), 80))
-                raise asyncio.CancelledError("it may still run") from None
-            raise
-        self._processes.discard(process)
+        await self._see_through(process, argv)
         await process.closed.wait()
-        duration = asyncio.get_running_loop().time() - started
-        return process.completed(argv, launch, duration)
+        return process
+
+    def _unknown(self, process: Process, completed: Completed) -> SshError:
+        """Return the error for a command of which nobody knows how it ended."""
+        problem = f"nobody knows how this ended: {completed.command}"
+        return SshError(problem, node=self.node, phase="command", completed=completed)
 
     def failure(self, error: Exception, phase: str, path: str | None = None) -> SshError:
         """Return the SshError that tells what `error` means."""
@@ -135,8 +201,3 @@ class LocalSession:
             return error
         reason = getattr(error, "strerror", None) or error
         return TransferFailed(reason, node=self.node, phase=phase, path=path)
-
-    async def close(self) -> None:
-        """End what still runs."""
-        processes, self._processes = self._processes, set()
-        await asyncio.gather(*(process.end() for process in processes))

@@ -11,14 +11,15 @@ import asyncio
 from abc import ABC, abstractmethod
 
 from .output import Output
-from .results import Completed
-from .script import KILL_AFTER, Launch, Way
+from .script import KILL_AFTER, Way
 
 QUIET = 1.0
 """Seconds without output after which a command that has ended is over, though a child that it left
 behind could still write."""
 KILL_MARGIN = 2.0
 """Seconds that an end by force may take on top of those between TERM and KILL."""
+TERMINAL_SIZE = (80, 24)
+"""Columns and lines of the terminals that commands get."""
 _MOST_NOISE = 1 << 16
 
 
@@ -26,16 +27,22 @@ class Process(ABC):
     """A command that runs.
 
     Attributes:
+        sent: whether the other side may have begun with it.
         exited: set once it has ended, or nothing is known of it any more.
         closed: set once nothing more will come from it.
         exit_status: 0 to 255, or None.
         exit_signal: the name of the signal that ended it, without ``SIG``, or None.
         problem: why nothing is known of it, if so.
         unwritten: why its output could not be written to the file it was for, if so.
+
+    Args:
+        way: how it is started.
+        output: what takes its output, still open when it is over.
     """
 
     def __init__(self, way: Way, output: Output) -> None:
         self.way = way
+        self.sent = False
         self.exited = asyncio.Event()
         self.closed = asyncio.Event()
         self.exit_status: int | None = None
@@ -43,6 +50,7 @@ class Process(ABC):
         self.problem: BaseException | None = None
         self.unwritten: OSError | None = None
         self._output = output
+        self._started = self._ended_at = asyncio.get_running_loop().time()
         self._mark = None if way.mark is None else way.mark.encode()
         self._before_mark = b""
 
@@ -57,6 +65,11 @@ class Process(ABC):
     @abstractmethod
     def _learned(self, shell: str) -> None:
         """Take what the login shell of the other side is."""
+
+    @property
+    def duration(self) -> float:
+        """Seconds that it ran."""
+        return self._ended_at - self._started
 
     @property
     def is_hung_up(self) -> bool:
@@ -81,9 +94,12 @@ class Process(ABC):
                 continue
         if not self.closed.is_set():
             self.abandon()
+        if self._before_mark:
+            self._deliver("stdout", self._before_mark)
+            self._before_mark = b""
 
     async def end(self) -> bool:
-        """Make it end, within a bounded time; return whether it is known to have ended.
+        """Make it end, within a bounded time; return whether it is known not to run any more.
 
         A terminal that was hung up tells nothing, and is trusted once it is closed.
         """
@@ -93,28 +109,7 @@ class Process(ABC):
                 await self.closed.wait()
         except TimeoutError:
             self.abandon()
-        return self.is_known or self.is_hung_up
-
-    def completed(self, argv: str | tuple[str, ...], launch: Launch, duration: float) -> Completed:
-        """Return the result; OSError if its output could not be written where it was to go."""
-        if self._before_mark:
-            self._deliver("stdout", self._before_mark)
-            self._before_mark = b""
-        self._output.close()
-        if self.unwritten is not None:
-            raise self.unwritten
-        stdout, cut_stdout = self._output.value("stdout")
-        stderr, cut_stderr = self._output.value("stderr")
-        return Completed(
-            argv=argv,
-            exit_status=self.exit_status,
-            exit_signal=self.exit_signal,
-            stdout_bytes=stdout,
-            stderr_bytes=stderr,
-            duration=duration,
-            truncated=cut_stdout or cut_stderr,
-            secrets=launch.secrets,
-        )
+        return self.is_known or self.is_hung_up or not self.sent
 
     def _wrote(self, stream: str, data: bytes) -> None:
         """Take what it wrote."""
@@ -147,6 +142,7 @@ class Process(ABC):
 
     def _ended(self, exit_status: int | None, exit_signal: str | None) -> None:
         """Take how it ended."""
+        self._ended_at = asyncio.get_running_loop().time()
         self.exit_status, self.exit_signal = exit_status, exit_signal
         self.exited.set()
 
@@ -154,5 +150,7 @@ class Process(ABC):
         """Take that nothing more will come."""
         if self.problem is None:
             self.problem = problem
+        if not self.exited.is_set():
+            self._ended_at = asyncio.get_running_loop().time()
         self.exited.set()
         self.closed.set()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -13,14 +12,12 @@ from engine.text import safe_error, safe_line
 
 from .errors import ConnectionLost, SshError, TransferFailed
 from .node import SshNode
-from .output import Capture, Output, Tell
+from .output import Output, Tell
 from .pool import Lease, Link, pool
-from .process import Process
+from .process import TERMINAL_SIZE, Process
 from .results import Completed
-from .script import Launch, Way, from_stage, stage, way
-from .secret import mask
-
-log = logging.getLogger("sshjobs")
+from .running import Argv, Runner
+from .script import Launch, Way, from_stage, way
 
 ATTEMPTS = 3
 """Times that a command is tried which could not be sent: the connection was found dead."""
@@ -31,7 +28,6 @@ LOST = (
     ConnectionError,
 )
 TERMINAL = "xterm"
-TERMINAL_SIZE = (80, 24)
 
 
 class RemoteProcess(Process, asyncssh.SSHClientSession[bytes]):
@@ -43,7 +39,6 @@ class RemoteProcess(Process, asyncssh.SSHClientSession[bytes]):
 
     def __init__(self, way: Way, output: Output, link: Link, *, pty: bool) -> None:
         super().__init__(way, output)
-        self.sent = False
         self._pty = pty
         self._link = link
         self._channel: asyncssh.SSHClientChannel[bytes] | None = None
@@ -146,7 +141,7 @@ class RemoteProcess(Process, asyncssh.SSHClientSession[bytes]):
         super()._gone(problem)
 
 
-class SshSession:
+class SshSession(Runner):
     """One job's hold on a node.
 
     Args:
@@ -155,11 +150,14 @@ class SshSession:
     """
 
     def __init__(self, node: SshNode, tell: Tell) -> None:
-        self.node = node
-        self._tell = tell
+        super().__init__(tell)
+        self._node = node
         self._lease: Lease | None = None
-        self._processes: set[RemoteProcess] = set()
-        self._stages: list[str] = []
+
+    @property
+    def node(self) -> SshNode:
+        """The node."""
+        return self._node
 
     def lease(self) -> Lease:
         """Return the lease, taken when it is first needed."""
@@ -177,77 +175,30 @@ class SshSession:
         async with self.lease().link.sftp() as client:
             yield client
 
-    async def run(self, launch: Launch, argv: str | tuple[str, ...], capture: Capture) -> Completed:
-        """Run a command and return how it ended.
-
-        Raises:
-            SshError: it could not be started, or nobody knows how it ended.
-            OSError: its output could not be written to the file given by `capture`.
-        """
-        folder = await self._staged(launch) if launch.needs_staging else None
+    async def _carry_out(
+        self, launch: Launch, folder: str | None, output: Output, argv: Argv
+    ) -> RemoteProcess:
         link = self.lease().link
-        for _ in range(ATTEMPTS):
+        for attempt in range(1, ATTEMPTS + 1):
             connection = await self.connection()
             await link.slots.acquire()
             how = way(launch, link.shell) if folder is None else from_stage(launch, folder)
-            output = Output(capture, teller(self._tell, launch))
             process = RemoteProcess(how, output, link, pty=launch.pty)
-            started = asyncio.get_running_loop().time()
             process.open(connection)
             await self._see_through(process, argv)
-            if process.sent or not connection.is_closed():
+            if process.sent or not connection.is_closed() or attempt == ATTEMPTS:
                 break
-        duration = asyncio.get_running_loop().time() - started
-        completed = process.completed(argv, launch, duration)
-        if not process.is_known:
-            raise self._unknown(process, completed)
-        await self._unstage()
-        return completed
+        return process
 
-    async def _staged(self, launch: Launch) -> str:
-        """Put a command that is for a terminal into a private folder; return its name."""
-        staged = await self.run(stage(launch), "stage", capture=True)
-        if staged.exit_status != 0:
-            problem = f"no private folder: {staged.outcome()}: {staged.last_words()}"
-            raise SshError(problem, node=self.node, phase="command", completed=staged)
-        self._stages.append(staged.stdout)
-        return staged.stdout
-
-    async def _unstage(self) -> None:
-        """Remove the private folders of commands that are over."""
-        while self._stages:
-            folder = self._stages.pop()
-            await self.run(Launch(("rm", "-rf", folder)), "unstage", capture=False)
-
-    async def _see_through(self, process: RemoteProcess, argv: str | tuple[str, ...]) -> None:
-        """Wait for the end of a process; if we are cancelled, make it end."""
-        self._processes.add(process)
-        try:
-            await process.wait()
-        except asyncio.CancelledError:
-            ended = await process.end()
-            self._processes.discard(process)
-            if ended or not process.sent:
-                raise
-            raise asyncio.CancelledError(self._may_still_run(argv)) from None
-        self._processes.discard(process)
-
-    def _may_still_run(self, argv: str | tuple[str, ...]) -> str:
-        told = safe_line(argv if isinstance(argv, str) else " ".join(argv), 80)
-        text = f"{self.node}: {told}: it may still run there"
-        log.warning("%s", text)
-        return text
-
-    def _unknown(self, process: RemoteProcess, completed: Completed) -> SshError:
+    def _unknown(self, process: Process, completed: Completed) -> SshError:
         """Return the error for a command of which nobody knows how it ended."""
-        problem = process.problem
+        reason = _reason(process.problem)
         if not process.sent:
-            text = f"no session for {completed.command}: {_reason(problem)}"
-            return SshError(text, node=self.node, phase="command")
-        text = f"connection lost while this ran: {completed.command}"
-        why = "" if problem is None else f" ({_reason(problem)})"
+            problem = f"no session for {completed.command}: {reason}"
+            return SshError(problem, node=self.node, phase="command")
         return ConnectionLost(
-            f"{text}{why}; it may still run there",
+            f"connection lost ({reason}) while this ran: {completed.command}; "
+            "it may still run there",
             node=self.node,
             phase="command",
             completed=completed,
@@ -267,28 +218,11 @@ class SshSession:
     async def close(self) -> None:
         """End what still runs, and give the lease back."""
         try:
-            await asyncio.gather(*(process.end() for process in self._processes))
-            await self._unstage()
-        except SshError as error:
-            log.warning("%s: a private folder is left behind: %s", self.node, error)
+            await super().close()
         finally:
-            self._stages.clear()
-            self._processes.clear()
             lease, self._lease = self._lease, None
             if lease is not None:
                 await lease.release()
-
-
-def teller(tell: Tell, launch: Launch) -> Tell:
-    """Return `tell` such that it never sees a secret of `launch`."""
-    hidden = launch.secrets
-    if not hidden:
-        return tell
-
-    def tell_masked(lines: bytes, stream: str, complete: bool) -> None:
-        tell(mask(lines.decode("utf-8", "replace"), hidden).encode(), stream, complete)
-
-    return tell_masked
 
 
 def _reason(error: BaseException | None) -> str:

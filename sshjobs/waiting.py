@@ -27,15 +27,13 @@ class WaitUp(AbstractJob):
     """
 
     def __init__(self, node: SshNode, *, timeout: float, **options: Any) -> None:
+        if options.get("label") is None:
+            options["label"] = f"{node.hostname}: wait until it is up"
         super().__init__(**options)
         self.host = node.hostname
         self._node = node
         self._seconds = timeout
         self._session: SshSession | None = None
-
-    def text_label(self) -> str:
-        """Return the label, or else whom it waits for."""
-        return self.label or f"{self.host}: wait until it is up"
 
     def details(self) -> str:
         """Return what it does."""

@@ -330,8 +330,7 @@ def test_sudo(sudo: Sshd, kind: str) -> None:
     assert killed.exit_signal == "TERM"
 
 
-def test_a_terminal(server: Sshd) -> None:
-    node = node_of(server)
+def test_a_terminal(node: Node) -> None:
     done = run_on(node, Run("test -t 0 && test -t 1 && test -t 2; stty size", pty=True))
     assert done.stdout == "24 80\r\n"
     assert run_on(node, Run(["tty"], pty=True)).stdout.startswith("/dev/")
@@ -341,7 +340,6 @@ def test_a_terminal(server: Sshd) -> None:
 
 
 @pytest.mark.usefixtures("private_folders")
-@pytest.mark.parametrize("node", ["ssh"], indirect=True)
 def test_what_is_secret_is_not_typed(node: Node) -> None:
     done = run_on(node, Run('tty; echo "$A"', pty=True, env={"A": Secret("two words")}))
     assert re.fullmatch(r"/dev/\S+\r\ntwo words\r\n", done.stdout)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from queue import SimpleQueue
@@ -15,6 +15,7 @@ import pytest
 from engine import (
     BadOption,
     Engine,
+    Job,
     JobOutput,
     JobProgress,
     JobReady,
@@ -205,12 +206,15 @@ def test_wait_for_a_host_to_come_up(own_server: Sshd) -> None:
     node = node_of(own_server)
     waiting = node.wait_up(timeout=60)
     then = SshJob(node, "echo hello", required=waiting)
-    timer = threading.Timer(0.7, own_server.restart)
-    timer.start()
-    assert Engine(waiting, then).orchestrate()
-    timer.join()
+
+    async def come_back() -> None:
+        await asyncio.sleep(0.7)
+        # In this thread: the server ends with the thread that started it.
+        own_server.restart()
+
+    assert Engine(waiting, then, Job(come_back)).orchestrate()
     assert then.result().stdout == "hello\n"
-    assert waiting.label or waiting.text_label() == "127.0.0.1: wait until it is up"
+    assert waiting.label == "127.0.0.1: wait until it is up"
 
 
 def test_waiting_has_a_bound_and_tells_why(own_server: Sshd) -> None:

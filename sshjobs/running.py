@@ -1,0 +1,151 @@
+"""See a command through, on whichever node: from its values to its result, or to its end.
+
+What differs between a node over ssh (:mod:`sshjobs.session`) and this machine
+(:mod:`sshjobs.local`) is how a process is started, and what errors mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from abc import ABC, abstractmethod
+
+from engine.text import safe_line
+
+from .errors import SshError
+from .node import AnyNode
+from .output import Capture, Output, Tell
+from .process import Process
+from .results import Completed
+from .script import Launch, stage
+from .secret import mask
+
+log = logging.getLogger("sshjobs")
+
+Argv = str | tuple[str, ...]
+_SHOWN = 80
+
+
+class Runner(ABC):
+    """One job's hold on a node, as far as running commands goes.
+
+    Args:
+        tell: called with lines of output; see :class:`sshjobs.output.Lines`.
+    """
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        self._processes: set[Process] = set()
+        self._stages: list[str] = []
+
+    @property
+    @abstractmethod
+    def node(self) -> AnyNode:
+        """The node."""
+
+    @abstractmethod
+    async def _carry_out(
+        self, launch: Launch, folder: str | None, output: Output, argv: Argv
+    ) -> Process:
+        """Start a process and see it through; return it.
+
+        Args:
+            launch: the command.
+            folder: where it has been staged, if it had to be.
+            output: what takes its output.
+            argv: what to show of it.
+        """
+
+    @abstractmethod
+    def _unknown(self, process: Process, completed: Completed) -> SshError:
+        """Return the error for a command of which nobody knows how it ended."""
+
+    async def run(self, launch: Launch, argv: Argv, capture: Capture) -> Completed:
+        """Run a command and return how it ended.
+
+        Raises:
+            SshError: it could not be started, or nobody knows how it ended.
+            OSError: its output could not be written to the file given by `capture`.
+        """
+        folder = await self._staged(launch) if launch.needs_staging else None
+        output = Output(capture, _masking(self._tell, launch))
+        try:
+            process = await self._carry_out(launch, folder, output, argv)
+        finally:
+            output.close()
+        if process.unwritten is not None:
+            raise process.unwritten
+        stdout, stdout_is_cut = output.value("stdout")
+        stderr, stderr_is_cut = output.value("stderr")
+        completed = Completed(
+            argv=argv,
+            exit_status=process.exit_status,
+            exit_signal=process.exit_signal,
+            stdout_bytes=stdout,
+            stderr_bytes=stderr,
+            duration=process.duration,
+            truncated=stdout_is_cut or stderr_is_cut,
+            secrets=launch.secrets,
+        )
+        if not process.is_known:
+            raise self._unknown(process, completed)
+        await self._unstage()
+        return completed
+
+    async def _see_through(self, process: Process, argv: Argv) -> None:
+        """Wait for the end of a process; if we are cancelled, make it end.
+
+        If nobody knows whether it did, the CancelledError tells so.  If we are cancelled again
+        meanwhile, `close` has the rest to do.
+        """
+        self._processes.add(process)
+        try:
+            await process.wait()
+        except asyncio.CancelledError:
+            ended = await process.end()
+            self._processes.discard(process)
+            if ended:
+                raise
+            told = safe_line(argv if isinstance(argv, str) else " ".join(argv), _SHOWN)
+            problem = f"{self.node}: {told}: it may still run there"
+            log.warning("%s", problem)
+            raise asyncio.CancelledError(problem) from None
+        self._processes.discard(process)
+
+    async def _staged(self, launch: Launch) -> str:
+        """Put a command that is for a terminal into a private folder; return its name."""
+        staged = await self.run(stage(launch), "stage", capture=True)
+        if staged.exit_status != 0:
+            problem = f"no private folder: {staged.outcome()}: {staged.last_words()}"
+            raise SshError(problem, node=self.node, phase="command", completed=staged)
+        self._stages.append(staged.stdout)
+        return staged.stdout
+
+    async def _unstage(self) -> None:
+        """Remove the private folders of commands that are over."""
+        while self._stages:
+            folder = self._stages.pop()
+            await self.run(Launch(("rm", "-rf", folder)), "unstage", capture=False)
+
+    async def close(self) -> None:
+        """End what still runs, and remove what was staged for it."""
+        try:
+            await asyncio.gather(*(process.end() for process in self._processes))
+            await self._unstage()
+        except SshError as error:
+            log.warning("%s: a private folder is left behind: %s", self.node, error)
+        finally:
+            self._stages.clear()
+            self._processes.clear()
+
+
+def _masking(tell: Tell, launch: Launch) -> Tell:
+    """Return `tell` such that it never sees a secret of `launch`."""
+    hidden = launch.secrets
+    if not hidden:
+        return tell
+
+    def tell_masked(lines: bytes, stream: str, complete: bool) -> None:
+        tell(mask(lines.decode("utf-8", "replace"), hidden).encode(), stream, complete)
+
+    return tell_masked
