@@ -25,8 +25,11 @@ log = logging.getLogger("sshjobs")
 _LABEL = 60
 _PORT_PAUSES = (0.05, 1.0)
 _LAST_PORT = 65535
-# What becomes of a shell whose machine goes down, when sshd still has the time to tell.
-_CUT = frozenset({"TERM", "HUP", "KILL"})
+CUT = frozenset({"TERM", "HUP", "KILL"})
+"""What ends a shell whose machine goes down, where sshd still has the time to tell."""
+DOWN = 3.0
+"""Seconds that a machine may take to cut our connection once the command that took it down has
+ended; what comes next is then not sent to a machine that is on its way down."""
 
 Commands = str | Command | Iterable[Command]
 Ready = str | re.Pattern[str] | int | None
@@ -45,8 +48,8 @@ class SshJob(AbstractJob):
             :class:`Push`, :class:`Pull`), or a list of commands.
         ready: for a forever job: it is ready once a line of its output matches this regular
             expression, or once this port of the node accepts connections; implies `notify`.
-        expect_disconnect: for a last command that takes the machine down: it is a success too if
-            the connection is cut before it has ended.
+        expect_disconnect: for a last command that takes the machine down: it is a success whether
+            it ends with status 0 or the connection is cut first.
         options: those of :class:`engine.AbstractJob`.
 
     Its result is that of the last command, a :class:`Completed`; `results` holds all of them.
@@ -124,34 +127,42 @@ class SshJob(AbstractJob):
             await session.close()
 
     async def _carry_out_all(self, session: SshSession | LocalSession) -> Completed:
-        for command in self.commands:
-            if len(self.commands) > 1:
-                report(command.label or command.describe())
+        *before, last = self.commands
+        for command in before:
+            report(command.label or command.describe())
             self._results.append(await self._carry_out(command, session))
+        if before:
+            report(last.label or last.describe())
+        if self.expect_disconnect:
+            self._results.append(await self._take_down(last, session))
+        else:
+            self._results.append(await self._carry_out(last, session))
         return self._results[-1]
 
+    async def _take_down(self, command: Command, session: SshSession | LocalSession) -> Completed:
+        """Carry out what takes the machine down, and see the connection go with it."""
+        try:
+            completed = await self._carry_out(command, session)
+        except SshError as error:
+            ended = error.completed
+            if ended is None or not (isinstance(error, ConnectionLost) or ended.exit_signal in CUT):
+                raise
+            return ended
+        if isinstance(session, SshSession):
+            await session.wait_lost(DOWN)
+        return completed
+
     async def _carry_out(self, command: Command, session: SshSession | LocalSession) -> Completed:
-        is_last = command is self.commands[-1]
         try:
             async with asyncio.timeout(command.timeout) as bound:
                 return await command.run_on(session)
-        except ConnectionLost as error:
-            if is_last and self.expect_disconnect and error.completed is not None:
-                return error.completed
-            raise
-        except SshError as error:
-            ended = error.completed
-            cut = ended is not None and ended.exit_signal in _CUT
-            if is_last and self.expect_disconnect and cut and ended is not None:
-                return ended
-            raise
         except TimeoutError as error:
-            if not bound.expired():
+            if isinstance(error, SshError) or not bound.expired():
                 raise
             said = error.__cause__.args if error.__cause__ else ()
             more = "; it may still run there" if said else ""
-            name = command.label or command.describe()
-            problem = f"{safe_line(name, 120)}: not over after {command.timeout:g} s{more}"
+            name = safe_line(command.label or command.describe(), 120)
+            problem = f"{name}: not over after {command.timeout:g} s{more}"
             raise SshTimeout(problem, node=self.target, phase=command.phase) from error
 
     def _hear(self, lines: bytes, stream: str, complete: bool) -> None:

@@ -53,7 +53,7 @@ class SshNode:
         username: the login name; by default what the configuration says, else the local user's.
         port: by default what the configuration says, else 22.
         gateway: the node to go through, a node or its name; by default the configuration's
-            `ProxyJump`.
+            `ProxyJump`, for which keys and policies are the same, while a password is never sent.
         keys: private keys, as paths (a certificate beside it is used) or asyncssh's objects; by
             default the configuration's `IdentityFile`, else the usual ones of ~/.ssh.  The keys of
             a running agent are tried as well.
@@ -73,8 +73,8 @@ class SshNode:
         login_timeout: seconds, for handshake and login.
         keepalive: seconds of silence before the server is asked for a sign of life; after three
             times as long the connection is lost.  None: never.
-        max_sessions: how many commands and transfers may go on at once; more of them wait.  The
-            stock server's `MaxSessions` is 10.
+        max_sessions: how many sessions may be open at once, the stock server's `MaxSessions`.  One
+            carries all transfers; commands that find none of the others free wait.
 
     Raises:
         BadOption: an option makes no sense, or is `known_hosts=None`.
@@ -223,6 +223,18 @@ class LocalNode:
     def hostname(self) -> str:
         """``"localhost"``."""
         return "localhost"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """There is nothing to close."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        """There is nothing to close."""
 
     def __str__(self) -> str:
         return self.hostname

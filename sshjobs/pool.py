@@ -139,6 +139,11 @@ class Link:
                     del self._waiting[task]
                     self._give_up(task)
 
+    async def wait_lost(self) -> None:
+        """Wait until there is no connection."""
+        if self._connection is not None:
+            await self._connection.wait_closed()
+
     @asynccontextmanager
     async def sftp(self) -> AsyncIterator[asyncssh.SFTPClient]:
         """Give the sftp client that all transfers of the node share.

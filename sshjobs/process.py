@@ -67,6 +67,11 @@ class Process(ABC):
         """Take what the login shell of the other side is."""
 
     @property
+    def began(self) -> bool:
+        """False if it should have told that it began, and has not."""
+        return self._mark is None
+
+    @property
     def duration(self) -> float:
         """Seconds that it ran."""
         return self._ended_at - self._started
@@ -136,7 +141,8 @@ class Process(ABC):
         elif len(self._before_mark) < _MOST_NOISE:
             return b""
         else:
-            before, rest = self._before_mark, b""
+            before, self._before_mark = self._before_mark, b""
+            return before
         self._mark, self._before_mark = None, b""
         return before + rest
 

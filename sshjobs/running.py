@@ -89,6 +89,10 @@ class Runner(ABC):
         )
         if not process.is_known:
             raise self._unknown(process, completed)
+        if completed.exit_status == 0 and not process.began:
+            # A forced command, or a login shell that is none: a success of something else.
+            problem = f"something else was run instead of {completed.command}"
+            raise SshError(problem, node=self.node, phase="command", completed=completed)
         await self._unstage()
         return completed
 
@@ -115,11 +119,13 @@ class Runner(ABC):
     async def _staged(self, launch: Launch) -> str:
         """Put a command that is for a terminal into a private folder; return its name."""
         staged = await self.run(stage(launch), "stage", capture=True)
-        if staged.exit_status != 0:
+        # What login scripts print comes before.
+        folder = staged.stdout.rpartition("\n")[2]
+        if staged.exit_status != 0 or not folder.startswith("/"):
             problem = f"no private folder: {staged.outcome()}: {staged.last_words()}"
             raise SshError(problem, node=self.node, phase="command", completed=staged)
-        self._stages.append(staged.stdout)
-        return staged.stdout
+        self._stages.append(folder)
+        return folder
 
     async def _unstage(self) -> None:
         """Remove the private folders of commands that are over."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import asyncssh
 
@@ -171,8 +171,16 @@ class SshSession(Runner):
 
     @asynccontextmanager
     async def sftp(self) -> AsyncIterator[asyncssh.SFTPClient]:
-        """Give an sftp client, shared by all jobs of the node."""
-        async with self.lease().link.sftp() as client:
+        """Give an sftp client, shared by all jobs of the node; SshError if there is none."""
+        async with AsyncExitStack() as stack:
+            try:
+                client = await stack.enter_async_context(self.lease().link.sftp())
+            except SshError:
+                raise
+            except (asyncssh.Error, OSError) as error:
+                failure = self.failure(error, "transfer")
+                failure.add_note("files go by sftp, which the server has to offer")
+                raise failure from error
             yield client
 
     async def _carry_out(
@@ -203,6 +211,12 @@ class SshSession(Runner):
             phase="command",
             completed=completed,
         )
+
+    async def wait_lost(self, seconds: float) -> None:
+        """Wait until the connection is lost, but not longer than that."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.lease().link.wait_lost()
 
     def failure(self, error: Exception, phase: str, path: str | None = None) -> SshError:
         """Return the SshError that tells what `error` means."""

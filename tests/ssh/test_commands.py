@@ -18,6 +18,7 @@ from sshjobs import (
     CommandFailed,
     Completed,
     LocalNode,
+    Push,
     Run,
     RunScript,
     RunString,
@@ -26,6 +27,7 @@ from sshjobs import (
     SshJob,
     SshNode,
     SshTimeout,
+    TransferFailed,
 )
 from tests.processes import wait_until
 from tests.ssh.conftest import node_of
@@ -384,3 +386,33 @@ def test_results_show_themselves_in_one_safe_line() -> None:
     )
     assert repr(done) == "<a: exit status 0, stdout='*** \\x1b]0;x\\x07\\nrest', truncated>"
     assert done.stdout.startswith("canary")
+
+
+@pytest.fixture
+def chatty() -> Iterator[Sshd]:
+    """A server on which something else talks before any command does."""
+    line = "sh -c 'echo hello; echo there >&2; eval \"$SSH_ORIGINAL_COMMAND\"'"
+    with Sshd(plain=True, ForceCommand=line) as server:
+        yield server
+
+
+def test_what_others_say_first_does_no_harm(chatty: Sshd) -> None:
+    node = node_of(chatty)
+    done = run_on(node, Run("echo 1"), Run("echo 2"))
+    assert (done.stdout, done.stderr) == ("hello\n2\n", "there\n")
+    done = run_on(node, Run("tty; echo $A", pty=True, env={"A": "x"}))
+    assert done.stdout.endswith("x\r\n")
+
+
+def test_a_server_that_runs_something_else_is_no_success() -> None:
+    with Sshd(plain=True, ForceCommand="true") as server:
+        error = failure_of(node_of(server), Run("echo 1"))
+        assert "something else was run instead of echo 1" in str(error)
+
+
+def test_a_server_without_sftp_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with Sshd(plain=True, Subsystem="other /bin/true") as server:
+        error = failure_of(node_of(server), Push(tmp_path / "file", "there"))
+        assert isinstance(error, TransferFailed)
+        assert "sftp" in error.__notes__[0]
