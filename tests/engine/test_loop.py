@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 
 from engine import Engine, Job, NotACoroutine, State, run
 from tests.engine.cast import fail, for_ever, nothing, program, python, value
+from tests.processes import wait_until
 
 PRELUDE = """
 import asyncio, os, signal, sys, threading, time
@@ -334,7 +336,7 @@ class HardAlarm(BaseException):
 
 
 @pytest.mark.parametrize("kind", [Alarm, HardAlarm, KeyboardInterrupt, SystemExit])
-@pytest.mark.parametrize("where", ["here"])
+@pytest.mark.parametrize("where", ["here", "in a running loop"])
 def test_an_error_thrown_by_a_handler_of_the_program(kind: type[BaseException], where: str) -> None:
     """It comes out; the run is stopped and shut down first, and does not go on as a ghost."""
     log: list[str] = []
@@ -457,14 +459,24 @@ def test_a_second_one_leaves_at_once_and_the_next_run_is_not_hurt() -> None:
 # -- signals, in programs of their own -------------------------------------------------------
 
 
-def ends(code: str, *signals: signal.Signals, after: str = "started", pause: float = 0.0) -> Any:
-    """Start a program, send it signals once it has said a word; return how it ended."""
+def is_pending(pid: int, number: signal.Signals) -> bool:
+    """Whether a process has not taken notice of a signal yet: a second one would be lost."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    masks = [
+        line.split()[1] for line in status.splitlines() if line.startswith(("SigPnd", "ShdPnd"))
+    ]
+    return any(int(mask, 16) >> (number - 1) & 1 for mask in masks)
+
+
+def ends(code: str, *signals: signal.Signals) -> tuple[int, list[str], float, str]:
+    """Start a program and send it signals once it has started; return how it ended, and when."""
     with program(PRELUDE + code) as running:
-        running.wait_for(after)
+        running.wait_for("started")
+        pid = running.process.pid
         for number in signals:
-            time.sleep(pause)
+            wait_until(lambda number=number: not is_pending(pid, number), 10, "the signal before")  # type: ignore[misc]
+            time.sleep(0.1)
             running.process.send_signal(number)
-            pause = pause or 0.2  # so that they do not become one
         start = time.monotonic()
         status, lines = running.end()
         return status, lines, time.monotonic() - start, running.errors
@@ -516,6 +528,15 @@ def test_the_first_is_patient_and_the_second_is_not() -> None:
     assert (status, lines) == (-signal.SIGINT, ["cancelled"])
     assert took < 5
     assert "KeyboardInterrupt" in errors
+    assert "never" not in errors
+
+
+def test_a_second_one_gets_out_of_a_blocked_loop() -> None:
+    code = "Engine(Job(block, coshutdown=shutdown), Job(work)).orchestrate()"
+    status, lines, took, errors = ends(code, signal.SIGINT, signal.SIGINT)
+    assert (status, lines) == (-signal.SIGINT, [])
+    assert took < 5
+    assert "in block" in errors  # the traceback tells where
     assert "never" not in errors
 
 
@@ -600,6 +621,19 @@ except KeyboardInterrupt:
 """
     status, lines, _, _ = ends(code, signal.SIGINT)
     assert (status, lines) == (0, ["mine", "cancelled", "shutdown"])
+
+
+def test_a_handler_of_the_program_decides() -> None:
+    code = """
+engine = Engine(Job(work, coshutdown=shutdown))
+signal.signal(signal.SIGTERM, lambda *_: engine.cancel("told to"))
+go(engine)
+print(engine.why())
+"""
+    status, lines, _, _ = ends(code, signal.SIGTERM)
+    assert status == 0
+    assert lines[:3] == ["cancelled", "shutdown", "False"]
+    assert "told to" in lines[3]
 
 
 def test_in_a_run_inside_of_a_job() -> None:
