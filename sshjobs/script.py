@@ -39,12 +39,13 @@ _LONGEST_LINE = 100_000
 # $1 is the group, $2 a folder to remove.  In a session of its own the killer sees by `kill -0` when
 # nobody is left; where there is no setsid it stays in the group, and ends itself in the end.
 # Zombies do not count, where `ps` can tell: some machines are slow to bury them.  It looks rarely,
-# as there may be many like it; where `sleep` knows whole seconds only it looks once.
+# as there may be many like it; where `sleep` knows whole seconds only it looks once.  A server that
+# made us no leader (dropbear) leaves us the first process and its children.
 _LOOKS = (0.05, 0.1, 0.2, 0.4, 0.6, 0.65)
 _KILLER = (
     'trap "" HUP INT TERM;'
-    's(){ pkill -$1 -s $g||kill -$1 -$g;};r(){ rm -rf "$d";};'
-    'a(){ x=$(ps -o stat= -s $g);[ "$x" ]||{ kill -0 -$g;return;};'
+    "s(){ pkill -$1 -s $g||kill -$1 -$g||{ pkill -$1 -P $g;kill -$1 $g;};};"
+    'r(){ rm -rf "$d";};a(){ x=$(ps -o stat= -s $g);[ "$x" ]||{ kill -0 -$g||kill -0 $g;return;};'
     "for x in $x;do case $x in Z*);;*)return 0;;esac;done;return 1;};"
     "g=$1;d=$2;s TERM;"
     f"for t in {' '.join(map(str, _LOOKS))};do sleep $t||{{ sleep {KILL_AFTER:g};break;}};"

@@ -1,0 +1,135 @@
+"""The script that a command becomes, on machines that lack this or that."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sshjobs import Secret
+from sshjobs.script import Launch, Private, way
+from tests.processes import marked, wait_until
+
+PROGRAMS = ["sh", "sleep", "cat", "rm", "setsid", "ps", "pkill", "mktemp", "head", "tar", "printf"]
+
+
+class Machine:
+    """A folder of programs, and what was started with it."""
+
+    def __init__(self, folder: Path, lacking: list[str]) -> None:
+        self.mark = f"MACHINE={os.urandom(4).hex()}"
+        name, value = self.mark.split("=")
+        for program in PROGRAMS:
+            path = shutil.which(program)
+            if path is not None and program not in lacking:
+                (folder / program).symlink_to(path)
+        self.env = {"PATH": str(folder), "TMPDIR": str(folder), name: value}
+
+    def start(self, launch: Launch, *, shell: str = "sh", leader: bool = True) -> Leash:
+        how = way(launch, shell)
+        process = subprocess.Popen(
+            [shutil.which(shell) or shell, "-c", how.command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=self.env,
+            start_new_session=leader,
+        )
+        assert process.stdin is not None
+        process.stdin.write(how.stdin)
+        process.stdin.flush()
+        return process
+
+    def running(self) -> list[str]:
+        return [process.name for process in marked(self.mark)]
+
+
+Leash = subprocess.Popen[bytes]
+
+
+@pytest.fixture(params=["", "setsid", "pkill", "ps", "setsid pkill ps"], ids=lambda p: f"no {p}")
+def machine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Machine]:
+    machine = Machine(tmp_path, request.param.split())
+    yield machine
+    wait_until(lambda: not machine.running(), 5, "everything to end")
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("tmp.")] == []
+
+
+def end(process: Leash) -> float:
+    """Cut the leash; return the seconds until the end."""
+    start = time.monotonic()
+    process.communicate(timeout=10)
+    return time.monotonic() - start
+
+
+LINES = ["sleep 60; :", "sleep 60 | sleep 61 | cat", "sleep 60 & sleep 61 & wait"]
+STUBBORN = "trap '' TERM; sleep 60; sleep 61; sleep 62"
+
+
+def test_cutting_the_leash_ends_it(machine: Machine) -> None:
+    launches = [Launch(line) for line in LINES]
+    launches += [Launch(line, env={"A": "b"}, input=b"x") for line in LINES]
+    processes = [machine.start(launch) for launch in launches]
+    stubborn = machine.start(Launch(STUBBORN))
+    wait_until(lambda: machine.running().count("sleep") == 11, 10, "the commands")
+    for process in processes:
+        assert end(process) < 1.5
+    assert 1.9 < end(stubborn) < 4
+
+
+def test_what_is_no_group_is_ended_all_the_same(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, [])
+    process = machine.start(Launch("sleep 60; :"), leader=False)
+    wait_until(lambda: "sleep" in machine.running(), 5, "the command")
+    assert end(process) < 4
+    wait_until(lambda: not machine.running(), 5, "everything to end")
+
+
+def test_an_end_of_its_own_leaves_its_children_alone(machine: Machine) -> None:
+    process = machine.start(Launch("sleep 1 >/dev/null & :"))
+    assert process.wait(5) == 0
+    end(process)
+    wait_until(lambda: machine.running() == ["sleep"], 0.5, "only the child to be left")
+
+
+SHELLS = [shell for shell in ("sh", "bash", "dash", "zsh", "ksh", "busybox") if shutil.which(shell)]
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_shells(shell: str, tmp_path: Path) -> None:
+    """Each shell that is here understands a script as its command line, or by stdin."""
+    machine = Machine(tmp_path, [])
+    for env in ({}, {"A": Secret("b")}):
+        process = machine.start(Launch(("printf", "<%s>", "a 'b"), cwd="/", env=env), shell=shell)
+        assert process.stdout is not None
+        assert process.wait(5) == 0
+        assert process.stdout.read().endswith(b"<a 'b>")
+        process.communicate()
+
+
+def test_private_files(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, [])
+    files = {"run me": b'cat "$1" "${0%/*}/with me"\n', "with me": bytes(range(256))}
+    words = (Private("run me"), "/dev/stdin")
+    process = machine.start(Launch(words, files=files, input=b"input"))
+    assert process.stdout is not None
+    told = process.stdout.read().partition(b"\n")[2]
+    assert told == b"input" + bytes(range(256))
+    process.communicate()
+    wait_until(lambda: not list(tmp_path.glob("tmp.*")), 5, "the folder to be removed")
+
+
+def test_half_a_script_does_nothing(tmp_path: Path) -> None:
+    """A link that breaks while the script goes over."""
+    machine = Machine(tmp_path, [])
+    how = way(Launch(("rm", str(tmp_path / "sh")), env={"A": "b"}), "sh")
+    for cut in (10, len(how.stdin) // 2, len(how.stdin) - 2):
+        done = subprocess.run(
+            ["sh", "-c", how.command], input=how.stdin[:cut], env=machine.env, check=False
+        )
+        assert done.returncode == 255
+    assert (tmp_path / "sh").exists()
