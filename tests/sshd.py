@@ -24,6 +24,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import uuid
 from pathlib import Path
 from types import TracebackType
@@ -252,8 +253,10 @@ class Sshd:
             script = 'mount --bind "$1" /etc/passwd && shift && exec "$@"'
             passwd = str(self.folder / "passwd")
             command = ["unshare", "--mount", "sh", "-c", script, "sh", passwd, *command]
-        if setpriv := shutil.which("setpriv"):
-            # Tests that are killed cannot call stop().
+        setpriv = shutil.which("setpriv")
+        # Tests that are killed cannot call stop(). The signal comes at the end of the thread that
+        # started the server, so only the main thread's tells that the tests are over.
+        if setpriv and threading.current_thread() is threading.main_thread():
             command = [setpriv, "--pdeathsig", "TERM", *command]
         with self.log.open("ab") as log:
             start = log.tell()
