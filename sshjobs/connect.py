@@ -21,6 +21,7 @@ from engine.text import safe_line
 
 from .errors import (
     AuthFailed,
+    ConnectionLost,
     HostKeyChanged,
     HostKeyUnknown,
     SshError,
@@ -52,6 +53,7 @@ CIPHERS = (
     "aes128-ctr",
 )
 """asyncssh's own, the cheapest first: chacha20, its first, takes a third more processor time."""
+LOST = (asyncssh.ConnectionLost, ConnectionError)
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 2.0
 
@@ -258,10 +260,15 @@ class _Attempt:
             tunnel=self._tunnel or (),
             client_factory=lambda: client,
             known_hosts=known if self._settings.check else None,
-            client_keys=list(self._settings.keys),
+            client_keys=self._keys(),
             password=password.reveal() if isinstance(password, Secret) else _revealing(password),
             **special,
         )
+
+    def _keys(self) -> list[Any] | None:
+        """Return the keys in asyncssh's words: an empty list would be the usual ones of ~/.ssh."""
+        nothing_to_offer = self._settings.agent == () and not self._settings.keys
+        return None if nothing_to_offer else list(self._settings.keys)
 
     async def _record(self, key: asyncssh.SSHKey, connection: asyncssh.SSHClientConnection) -> None:
         settings = self._settings
@@ -319,6 +326,10 @@ def _explained(
     mistrust = _mistrust(error, client)
     if mistrust is not None:
         return mistrust[0](_strange_key(*mistrust, settings), node=node, phase="connect")
+    if client.knows_server and isinstance(error, LOST):
+        return ConnectionLost(
+            "connection lost in the middle of the login", node=node, phase="login"
+        )
     if isinstance(error, asyncssh.PermissionDenied) or client.knows_server:
         return AuthFailed(_refusal(error, node, settings), node=node, phase="login")
     if isinstance(error, asyncssh.ChannelOpenError):
@@ -331,7 +342,7 @@ def _explained(
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
     problem = f"no connection to port {settings.port}: {reason}"
     unreachable = Unreachable(problem, node=node, phase="connect")
-    if client.begun and isinstance(error, (asyncssh.ConnectionLost, ConnectionError)):
+    if client.begun and isinstance(error, LOST):
         return _Dropped(unreachable)
     return unreachable
 

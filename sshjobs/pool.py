@@ -15,7 +15,7 @@ import contextvars
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -158,7 +158,9 @@ class Link:
                     yield client
                 finally:
                     client.exit()
-                    await client.wait_closed()
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(CLOSE_TIMEOUT):
+                            await client.wait_closed()
             return
         connection = await self.connection()
         if self._sftp is None or not self._sftp.serves(connection):
@@ -288,10 +290,9 @@ async def let_go(node: SshNode) -> None:
 async def _close(connection: asyncssh.SSHClientConnection) -> None:
     connection.close()
     try:
-        async with asyncio.timeout(CLOSE_TIMEOUT):
-            await connection.wait_closed()
-    except TimeoutError:
-        pass
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await connection.wait_closed()
     finally:
         connection.abort()
         # The socket is closed one turn of the loop later, and this may be the last one.

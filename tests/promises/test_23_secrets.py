@@ -18,6 +18,7 @@ from engine import CallJob, Engine, Tick, run
 from sshjobs import LocalNode, Run, RunString, Secret, SshJob, SshNode
 from tests.processes import wait_until
 from tests.ssh.conftest import node_of
+from tests.ssh.servers import run_command
 from tests.sshd import Sshd
 
 CANARY = "c4n4ry'x \"$y"
@@ -161,7 +162,8 @@ def test_passwords(log: Log, tmp_path: Path, right: bool) -> None:
             0,
             server_factory=Server,
             server_host_keys=[key],
-            process_factory=lambda process: process.exit(0),
+            process_factory=run_command,
+            encoding=None,
         )
 
     acceptor = run(serve())

@@ -14,9 +14,10 @@ import asyncssh
 import pytest
 
 from engine import Engine, run
-from sshjobs import AuthFailed, Secret, SshError, SshJob, SshNode
+from sshjobs import AuthFailed, ConnectionLost, Secret, SshError, SshJob, SshNode
 from sshjobs.settings import read_settings
 from tests.ssh.conftest import node_of
+from tests.ssh.servers import run_command
 from tests.sshd import Sshd
 
 
@@ -102,6 +103,12 @@ def test_with_keys_given_the_agent_is_asked_for_no_others(
     assert isinstance(why_not(node_of(server, keys=[])), AuthFailed)
 
 
+def test_with_no_keys_given_none_is_tried(server: Sshd, home: Path) -> None:
+    (home / ".ssh").mkdir()
+    shutil.copy(server.key, home / ".ssh/id_ed25519")
+    assert isinstance(why_not(node_of(server, keys=[])), AuthFailed)
+
+
 def test_a_certificate_beside_the_key_is_used(tmp_path: Path) -> None:
     authority = asyncssh.generate_private_key("ssh-ed25519")
     authority.write_public_key(str(tmp_path / "authority"))
@@ -139,14 +146,20 @@ class Server(asyncssh.SSHServer):
 
     asked = 0
 
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        self._connection = conn
+
     def begin_auth(self, username: str) -> bool:
+        type(self).asked += 1
+        if self.kind == "cut":
+            self._connection.abort()
         return True
 
     def password_auth_supported(self) -> bool:
         return self.kind == "password"
 
     def validate_password(self, username: str, password: str) -> bool:
-        type(self).asked += 1
+        type(self).asked += 10
         return password == "canary"
 
     def kbdint_auth_supported(self) -> bool:
@@ -158,7 +171,7 @@ class Server(asyncssh.SSHServer):
         return "Title\x1b[31m", "Hello\nthere", "en", [("Colour?\x07 ", True), ("Code? ", False)]
 
     def validate_kbdint_response(self, username: str, responses: Any) -> bool:
-        type(self).asked += 1
+        type(self).asked += 10
         return list(responses) in (["canary"], ["blue", "42"])
 
     kind = "password"
@@ -170,17 +183,13 @@ def asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: Path) -> Itera
     monkeypatch.setattr(Server, "asked", 0)
     key = asyncssh.generate_private_key("ssh-ed25519")
 
-    async def serve(process: Any) -> None:
-        process.stdout.write(b"")
-        process.exit(0)
-
     async def start() -> Any:
         return await asyncssh.listen(
             "127.0.0.1",
             0,
             server_factory=Server,
             server_host_keys=[key],
-            process_factory=serve,
+            process_factory=run_command,
             encoding=None,
         )
 
@@ -215,7 +224,7 @@ def test_passwords(
 ) -> None:
     monkeypatch.setattr(Server, "kind", kind)
     assert works(with_options(asking, password=password))
-    assert Server.asked == 1
+    assert Server.asked == 11
 
 
 @pytest.mark.parametrize("kind", ["password", "question"])
@@ -227,6 +236,16 @@ def test_a_wrong_password_is_tried_once(
     assert isinstance(error, AuthFailed)
     assert "and a password tried" in str(error)
     assert "hunter2" not in repr(error)
+    assert Server.asked == 11
+
+
+def test_a_link_that_breaks_during_the_login(
+    asking: SshNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Server, "kind", "cut")
+    error = why_not(with_options(asking, password="canary"))
+    assert isinstance(error, ConnectionLost)
+    assert error.phase == "login"
     assert Server.asked == 1
 
 
