@@ -168,7 +168,10 @@ class Link:
         yield await asyncio.shield(self._sftp.opening)
 
     async def close(self) -> None:
-        """Close the connection, then let go of the gateway; bounded, and then by force."""
+        """Close the connection, then let go of the gateway; bounded, and then by force.
+
+        If it is cancelled, it is done by force at once.
+        """
         self._pool.forget(self)
         if self._connecting is not None:
             self._give_up(self._connecting)
@@ -180,9 +183,23 @@ class Link:
             if self._connection is not None:
                 await _close(self._connection)
                 log.debug("%s: closed", self.node)
-        finally:
-            self._connection = self._sftp = None
-            await self._through(None)
+        except BaseException:
+            self.abort()
+            raise
+        self._connection = self._sftp = None
+        await self._through(None)
+
+    def abort(self) -> None:
+        """Drop the connection, and the hold on the gateway, without a word."""
+        self._pool.forget(self)
+        if self._connecting is not None:
+            self._give_up(self._connecting)
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.abort()
+        gateway, self._gateway = self._gateway, None
+        if gateway is not None:
+            gateway.drop()
 
     def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         # In a context of its own: what it does is not done for the job that happened to be first.
@@ -262,6 +279,14 @@ class Lease:
             link.leases -= 1
             if not link.leases:
                 await link.close()
+
+    def drop(self) -> None:
+        """Give it back where there is no time: the last one drops the connection."""
+        link, self._link = self._link, None
+        if link is not None:
+            link.leases -= 1
+            if not link.leases:
+                link.abort()
 
 
 _held: dict[tuple[asyncio.AbstractEventLoop, SshNode], list[Lease]] = {}

@@ -233,10 +233,14 @@ class SshSession(Runner):
         """End what still runs, and give the lease back."""
         try:
             await super().close()
-        finally:
-            lease, self._lease = self._lease, None
-            if lease is not None:
-                await lease.release()
+        except BaseException:
+            # Out of time: whoever still runs over there is ended by its watchdog.
+            if self._lease is not None:
+                self._lease.drop()
+            raise
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            await lease.release()
 
 
 def _reason(error: BaseException | None) -> str:

@@ -447,6 +447,20 @@ def test_a_frozen_server_does_not_keep_the_run_from_ending(own: Sshd) -> None:
     own.thaw_sessions()
 
 
+def test_a_shutdown_without_time_is_done_by_force(own: Sshd, gateway: Sshd) -> None:
+    node = node_of(own, gateway=node_of(gateway))
+    job = SshJob(node, "sleep 60", forever=True)
+    freeze = CallJob(own.freeze_sessions)
+    wait = CallJob(wait_until, own.commands, 10, "the command")
+    engine = Engine(job, Sequence(wait, freeze), cancel_grace=0.2, shutdown_timeout=0.2)
+    start = time.monotonic()
+    engine.orchestrate()
+    assert time.monotonic() - start < 3
+    own.thaw_sessions()
+    wait_until(lambda: own.connections() == gateway.connections() == 0, 5, "connections to close")
+    wait_until(lambda: not own.commands(), 5, "the watchdog to end the command")
+
+
 def test_a_silent_logger(own: Sshd, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "sshjobs")
     assert Engine(SshJob(node_of(own), "true")).orchestrate()
