@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 _DRAIN_TURNS = 3
 """Turns of the loop between the end of the last job and the end of the forever ones."""
 
+_LAST_TURNS = 10
+"""Turns of the loop that a job has to end once its grace is over."""
+
 _START = Do.START
 
 
@@ -317,15 +320,30 @@ class Conductor:
             self._timers.append(self.loop.call_later(grace, self.abandon, nodes))
 
     def abandon(self, nodes: list[Node]) -> None:
-        """Give up those of `nodes` that were asked to stop and are still alive."""
-        for node in nodes:
-            if node.is_alive and node.stop is not None:
-                node.is_abandoned = True
-                why = f"it swallowed its cancellation ({node.stop[1]})"
-                reason = f"abandoned, it may still run: {why}"
-                name = name_of(node.job)
-                self.run.log(logging.WARNING, f"{name} {reason}", name)
-                self._settle(node, State.CANCELLED, reason)
+        """Give up those of `nodes` that were asked to stop and are still alive.
+
+        Some turns of the loop are theirs before that, for those that end at this very instant; more
+        for nested engines, which may be about to say which of their own jobs they give up.
+        """
+        self._abandon_after(_LAST_TURNS, [node for node in nodes if node.inner is None])
+        self._abandon_after(5 * _LAST_TURNS, [node for node in nodes if node.inner is not None])
+
+    def _abandon_after(self, turns: int, nodes: list[Node]) -> None:
+        alive = [node for node in nodes if node.is_alive]
+        if alive and turns:
+            self.loop.call_soon(self._abandon_after, turns - 1, alive)
+        else:
+            for node in alive:
+                self._abandon(node)
+
+    def _abandon(self, node: Node) -> None:
+        if node.plan is not None and node.is_alive and node.stop is not None:
+            node.is_abandoned = True
+            why = f"it swallowed its cancellation ({node.stop[1]})"
+            reason = f"abandoned, it may still run: {why}"
+            name = name_of(node.job)
+            self.run.log(logging.WARNING, f"{name} {reason}", name)
+            self._settle(node, State.CANCELLED, reason)
 
     def _timed_out(self) -> None:
         if self.plan.stopping is None:
@@ -378,6 +396,8 @@ class Conductor:
                 self.run.conductors[0].stop(StopReason.CRITICAL_FAILURE, f"{name} failed")
 
     def _ended_cancelled(self, node: Node, name: str, error: asyncio.CancelledError) -> None:
+        if node.stop is None and node.state is State.SCHEDULED:
+            node.stop = (Stop.HAND, "its task was cancelled while it waited for its next attempt")
         if node.stop is None:
             # It does not hold the job, which holds it: no cycle.
             failure = JobCancelled(f"job {name} raised a CancelledError that nobody asked for")

@@ -161,7 +161,7 @@ class Engine(JobSet):
 
     def before_relation(self, job: AbstractJob, needs: Iterable[AbstractJob], how: str) -> None:
         """Refuse a relation that is known to be wrong; called by the jobs of this engine."""
-        is_running = self._plan is not None and not self._plan.is_over
+        is_running = self._plan is not None  # to the end of its shutdown
         if is_running and not job.is_idle():
             raise JobStarted(
                 f"too late for {name_of(job)}.{how}(): the job is {job.state} in a run going on",
@@ -265,7 +265,7 @@ class Engine(JobSet):
         self._first_number = 1
         conductor = Conductor(run, self, plan)
         timeout = self.timeout if timeout is None else timeout
-        async with self._at_work_with(conductor):
+        async with self._at_work_with(conductor, is_outermost=True):
             begin = root.started_at = run.loop.time()
             root.state, root.attempt = State.RUNNING, 1
             run.started(plan, self.jobs_window, timeout)
@@ -281,6 +281,7 @@ class Engine(JobSet):
                 timeout=timeout,
                 signal=conductor.signal,
                 error=run.stuck,
+                interruption=run.interruption,
                 shutdown_failures=self.shutdown_failures,
             )
             root.ended_at = run.loop.time()
@@ -302,15 +303,18 @@ class Engine(JobSet):
             self._begin_again(node, outer)
         assert node.inner is not None
         conductor = Conductor(outer.run, self, node.inner)
-        async with self._at_work_with(conductor):
+        async with self._at_work_with(conductor, is_outermost=False):
             begin = conductor.loop.time()
             await conductor.conduct(self.timeout)
+            if node.plan is None:  # it was abandoned, and the run has ended without it
+                raise asyncio.CancelledError
             verdict = self._verdict = judge(
                 node.inner,
                 duration=conductor.loop.time() - begin,
                 timeout=self.timeout,
                 signal=conductor.signal,
                 error=None,
+                interruption=None,
                 shutdown_failures={},
             )
         _raise_first(conductor.take_cancelled())
@@ -334,7 +338,9 @@ class Engine(JobSet):
         outer.added(node.inner.nodes, node.id or None, first_number)
 
     @asynccontextmanager
-    async def _at_work_with(self, conductor: Conductor) -> AsyncIterator[None]:
+    async def _at_work_with(
+        self, conductor: Conductor, *, is_outermost: bool
+    ) -> AsyncIterator[None]:
         """Have `conductor` perform the plan; afterwards let go of what only that needed."""
         self._conductor = conductor
         try:
@@ -342,16 +348,16 @@ class Engine(JobSet):
         except loops.LeaveNow:
             raise  # nothing is let go yet: `_left` has to tell what was going on
         except BaseException:
-            self._has_ended(conductor)
+            self._has_ended(conductor.plan, is_outermost)
             raise
-        self._has_ended(conductor)
+        self._has_ended(conductor.plan, is_outermost)
 
-    def _has_ended(self, conductor: Conductor) -> None:
+    def _has_ended(self, plan: Plan, is_outermost: bool) -> None:
         self._conductor = None
         if self._verdict is None:
             self._verdict = Verdict(False, "it ended by an error of its own", (), 1)
-        if conductor.run.conductors[:1] in ([], [conductor]):  # it is the outermost
-            self._let_go(conductor.plan)
+        if is_outermost:
+            self._let_go(plan)
 
     def _let_go(self, plan: Plan) -> None:
         """The run is over at every depth: it is nobody's any more."""

@@ -12,6 +12,7 @@ import atexit
 import contextvars
 import functools
 import inspect
+import os
 import signal
 import threading
 from collections.abc import Coroutine
@@ -111,6 +112,11 @@ class _OwnLoop:
         else:
             _close(loop)
 
+    def disown(self) -> None:
+        """Leave the loop to the parent of this process, which shares its descriptors with us."""
+        loop, self._loop = self._loop, None
+        _inherited.append(loop)
+
     def close(self) -> None:
         loop, self._loop = self._loop, None
         if loop is not None and not loop.is_closed() and not loop.is_running():
@@ -125,6 +131,17 @@ class _Threads(threading.local):
 
 
 _threads = _Threads()
+_inherited: list[asyncio.AbstractEventLoop | None] = []
+"""Loops of the parent of a forked process: neither used here, nor ever closed."""
+
+
+def _after_fork() -> None:
+    if _threads.own is not None:
+        _threads.own.disown()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _own_loop() -> _OwnLoop:

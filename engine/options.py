@@ -13,8 +13,15 @@ def check_timeout(job: object, option: str, value: object) -> None:
     """Refuse what is not a number of seconds, zero or more."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise bad_option(job, option, value, "a number of seconds, or None")
-    if math.isnan(value) or value < 0:
+    if not _is_time(value):
         raise bad_option(job, option, value, "zero or more seconds, or None")
+
+
+def _is_time(value: float) -> bool:
+    try:
+        return not math.isnan(value) and value >= 0
+    except OverflowError:  # an int that no float can hold
+        return False
 
 
 def check_count(job: object, option: str, value: object, least: int) -> None:

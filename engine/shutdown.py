@@ -129,13 +129,14 @@ class _Sweep:
                 self.next.append(other)
 
     async def _wait(
-        self, tasks: set[asyncio.Task[Any]], timeout: float | None
+        self,
+        tasks: set[asyncio.Task[Any]],
+        timeout: float | None,
+        return_when: str = asyncio.FIRST_COMPLETED,
     ) -> set[asyncio.Task[Any]]:
-        """Wait for one of `tasks`; a cancellation from outside spends the time that is left."""
+        """Wait for one of `tasks`, or all; a cancellation from outside spends what time is left."""
         try:
-            done, _ = await asyncio.wait(
-                tasks, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
-            )
+            done, _ = await asyncio.wait(tasks, timeout=timeout, return_when=return_when)
         except asyncio.CancelledError as error:
             self.cancelled = self.cancelled or error
             return {task for task in tasks if task.done()}
@@ -164,7 +165,7 @@ class _Sweep:
         bounded = {task for task in late if hasattr(self.tasks[task], "orchestrate")}
         await self._turn()
         if bounded:
-            await self._wait(bounded, _LAST_TURNS)
+            await self._wait(bounded, _LAST_TURNS, asyncio.ALL_COMPLETED)
         for task in list(self.tasks):
             job = self.tasks[task]
             if task in late and not self._ended_well(task):

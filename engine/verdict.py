@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from signal import Signals
+from signal import SIGINT, Signals
 from typing import TYPE_CHECKING
 
 from .errors import JobAbandoned, JobCancelled, JobSkipped, name_of, names_of
@@ -48,6 +48,7 @@ def judge(
     timeout: float | None,
     signal: int | None,
     error: Exception | None,
+    interruption: BaseException | None,
     shutdown_failures: Mapping[AbstractJob, BaseException],
 ) -> Verdict:
     """Return the verdict on a plan that is over.
@@ -58,10 +59,18 @@ def judge(
         timeout: seconds it was given, if it was stopped for that.
         signal: number of the signal that stopped it, if one did.
         error: what ended the run from inside the engine (Stuck), if anything did.
+        interruption: a KeyboardInterrupt, SystemExit... that a job raised to end more than the run.
         shutdown_failures: what went wrong in shutdown.
     """
     abandoned = list(_abandoned_inside(plan))
-    ok = plan.is_ok and error is None and signal is None and not shutdown_failures and not abandoned
+    ok = (
+        plan.is_ok
+        and error is None
+        and signal is None
+        and interruption is None
+        and not shutdown_failures
+        and not abandoned
+    )
     if ok:
         return Verdict(True, _good_news(plan, duration))
     explanation = [
@@ -76,10 +85,19 @@ def judge(
         explanation = [_skipped(plan)]
     if signal is not None:
         status = 128 + signal
+    elif interruption is not None:
+        status = _status_after(interruption)
     else:
         status = TIMED_OUT if plan.stopping is StopReason.TIMEOUT else 1
-    why = _bad_news(plan, timeout, signal, error, shutdown_failures)
+    why = _bad_news(plan, timeout, signal, error or interruption, shutdown_failures)
     return Verdict(False, why, tuple(explanation), status, dict(shutdown_failures))
+
+
+def _status_after(interruption: BaseException) -> int:
+    if isinstance(interruption, KeyboardInterrupt):
+        return 128 + SIGINT
+    code = interruption.code if isinstance(interruption, SystemExit) else 1
+    return code if isinstance(code, int) and code else 1
 
 
 def nodes_at_every_depth(plan: Plan) -> Iterable[Node]:
@@ -187,7 +205,7 @@ def _bad_news(
     plan: Plan,
     timeout: float | None,
     signal: int | None,
-    error: Exception | None,
+    error: BaseException | None,
     shutdown_failures: Mapping[AbstractJob, BaseException],
 ) -> str:
     """Return the first thing that explains it, from the outermost cause inwards."""

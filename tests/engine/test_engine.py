@@ -29,6 +29,7 @@ from engine import (
     JobSkipped,
     NotAJob,
     OnlyForever,
+    RunEnded,
     RunStopping,
     Sequence,
     State,
@@ -588,6 +589,27 @@ def test_what_is_no_exception_stops_the_run_and_comes_out(
         assert shut == ["shut"]
         assert (running.state, waiting.state) == (CANCELLED, SKIPPED)
         assert engine.exit_status != 0
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt("stop"), SystemExit(3), Odd("odd")])
+def test_a_run_that_was_ended_so_is_no_success(error: BaseException) -> None:
+    """Even if nothing that was critical is missing."""
+    story = Story()
+    engine = Engine(Job(fail, error, critical=False), Job(nothing), message_queue=story)
+    doors: list[Callable[[], bool]] = [
+        engine.orchestrate,
+        lambda: run_virtual(engine.corun()),
+    ]
+    for door in doors:
+        story.ticks.clear()
+        with pytest.raises(type(error)):
+            door()
+        story.check()
+        end = story.ticks[-1]
+        assert isinstance(end, RunEnded)
+        assert not end.ok
+        assert engine.exit_status != 0
+        assert engine.state is not FINISHED
 
 
 def test_those_that_fail_together_are_all_told() -> None:

@@ -7,6 +7,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -368,6 +370,30 @@ def test_once_it_has_left_idle_it_is_too_late(how: str, state: str) -> None:
     assert play(engine)
 
 
+@pytest.mark.parametrize("depth", [0, 1])
+def test_nor_once_it_is_over_not_even_in_shutdown(depth: int) -> None:
+    refused: list[str] = []
+    shut: list[str] = []
+
+    async def relate() -> None:
+        for job, other in ((a, b), (b, a)):
+            try:
+                job.requires(other)
+            except JobStarted as error:
+                refused.append(str(error))
+
+    async def shutdown(name: str) -> None:
+        shut.append(name)
+
+    a = Job(nothing, label="a", coshutdown=partial(shutdown, "a"))
+    b = Job(nothing, label="b", coshutdown=partial(shutdown, "b"))
+    inner = [Engine(a, b)] if depth else [a, b]
+    after = Job(value, 1, 3, coshutdown=relate, required=inner)
+    assert play(Engine(*inner, after, Job(relate, required=inner)))
+    assert len(refused) == 4
+    assert sorted(shut) == ["a", "b"]
+
+
 def test_a_cycle_is_refused_at_the_line_and_nothing_changes() -> None:
     gate, a, b, c = (Job(value, 1, 2, label=name) for name in ("gate", "a", "b", "c"))
     for job in (a, b, c):
@@ -617,6 +643,27 @@ def test_a_tick_that_adds_a_job(moment: Any) -> None:
     story.check()
     assert engine.errors == []
     assert late.result() == "late"
+
+
+@pytest.mark.parametrize("seq", range(12))
+def test_whatever_a_tick_adds_and_cancels_the_story_is_legal(seq: int) -> None:
+    late = Engine(Job(nothing), Job(nothing))
+
+    def meddle() -> None:
+        engine.add(late)
+        late.add(Job(nothing))
+        engine.cancel("tick")
+        with suppress(AlreadyRunning):
+            late.add(Job(nothing))
+
+    bus = Job(for_ever, forever=True)
+    inner = Engine(Job(nothing), Job(value, 1, 1), label="inner")
+    engine = Meddler(inner, bus, when=lambda tick: tick.seq == seq, do=meddle)
+    story = Story()
+    engine.message_queue = story
+    assert run_virtual(lasts(engine.corun())) <= 1
+    story.check()
+    assert all(job.is_done() for job in engine.iterate_jobs())
 
 
 def test_a_tick_that_cancels_a_nested_job() -> None:

@@ -649,6 +649,34 @@ Engine(Job(outer)).orchestrate()
     assert "done" not in lines
 
 
+FORK = """
+import multiprocessing
+fork = multiprocessing.get_context("fork")
+
+def child():
+    print("child", Engine(Job(work, 0.01)).orchestrate())
+
+def start_and_wait():
+    process = fork.Process(target=child)
+    process.start()
+    process.join(10)
+    print("exit", process.exitcode)
+
+async def in_a_job():
+    start_and_wait()
+"""
+
+
+@pytest.mark.parametrize(
+    "how",
+    ["start_and_wait()", "Engine(Job(in_a_job)).orchestrate()", "asyncio.run(in_a_job())"],
+)
+def test_a_forked_child_has_a_loop_of_its_own(how: str) -> None:
+    done = python(f"{PRELUDE}{FORK}run(nothing())\n{how}\nprint(run(asyncio.sleep(0, 'fine')))")
+    assert done.stdout.splitlines() == ["started", "done", "child True", "exit 0", "fine"]
+    assert done.returncode == 0
+
+
 # -- at the end of the program ---------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from engine import (
+    AbstractJob,
     AlreadyRunning,
     Engine,
     EngineFailed,
@@ -290,24 +291,75 @@ def test_the_outer_grace_includes_the_inner_one() -> None:
     assert "mule" in inner.why()
 
 
+@pytest.mark.parametrize(
+    ("inner_grace", "outer_grace"), [(0, 0), (3, 0), (0, 3), (1, 1)], ids=lambda grace: f"{grace}s"
+)
+@pytest.mark.parametrize("cleanup", [0, 1, 3, 5])
+def test_of_two_graces_that_end_together_the_inner_one_comes_first(
+    inner_grace: float, outer_grace: float, cleanup: float
+) -> None:
+    """However long both last, it is the job that is abandoned, not the engine round it."""
+
+    async def tidy() -> None:
+        try:
+            await for_ever()
+        finally:
+            end = asyncio.get_running_loop().time() + cleanup
+            while (left := end - asyncio.get_running_loop().time()) > 0:
+                with suppress(asyncio.CancelledError):
+                    await asyncio.sleep(left)
+
+    async def shutdown() -> None:
+        await asyncio.sleep(5)
+
+    job = Job(tidy, label="job")
+    middle = Engine(Engine(job, cancel_grace=inner_grace, label="inner"), cancel_grace=0)
+    other = Job(nothing, label="other", coshutdown=shutdown)
+    engine = Engine(middle, other, timeout=1, cancel_grace=outer_grace)
+    assert not play(engine)
+    assert job.state is CANCELLED
+    assert job.ended_at == 1 + min(cleanup, inner_grace)
+    abandoned = [each.label for each in engine.iterate_jobs(scan_engines=True) if given_up(each)]
+    assert abandoned == (["job"] if cleanup > inner_grace else [])
+
+
+def given_up(job: AbstractJob) -> bool:
+    """Whether a job is said to have been abandoned itself."""
+    try:
+        job.exception()
+    except asyncio.CancelledError as error:
+        return str(error).startswith("abandoned")
+    return False
+
+
 class Deaf(Engine):
-    """An engine that goes on after its end, whatever is asked of it."""
+    """An engine that goes on for a while after its end, whatever is asked of it."""
 
     async def corun(self) -> bool:
         """Run, then swallow."""
         with suppress(asyncio.CancelledError, EngineFailed):
             await super().corun()
-        for _ in range(100):
+        for _ in range(12):
             with suppress(asyncio.CancelledError):
                 await asyncio.sleep(1)
         return True
 
 
+async def long_shutdown() -> None:
+    """Take longer than the engine that was abandoned."""
+    await asyncio.sleep(20)
+
+
 def test_an_engine_that_does_not_end_is_abandoned_itself() -> None:
     deaf = Deaf(Job(for_ever), cancel_grace=2, label="deaf")
-    engine = Engine(deaf, timeout=1, cancel_grace=3)
-    assert run_virtual(lasts(engine.corun())) == 6
-    assert "abandoned" in str(explanation(engine))
+    engine = Engine(deaf, timeout=1, cancel_grace=3, shutdown_timeout=60)
+    engine.add(Job(nothing, coshutdown=long_shutdown))
+    story = Story()
+    engine.message_queue = story
+    assert run_virtual(lasts(engine.corun())) == 6 + 20
+    story.check()
+    assert "deaf" in engine.why()
+    assert [job.state for job in engine] == [CANCELLED, FINISHED]
 
 
 @pytest.mark.parametrize("forever", [True, False])

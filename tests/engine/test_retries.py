@@ -424,6 +424,21 @@ def test_cancelled_by_hand_at_any_moment_it_is_cancelled(at: float, retry: Any) 
         assert job.ended_at == at
 
 
+@pytest.mark.parametrize("critical", [True, False])
+def test_killed_in_the_pause_by_somebody_else_it_is_over(critical: bool) -> None:
+    """As by a library that cancels all tasks it can find."""
+    victim = Job(Flaky(100), retry=waiting(10), label="victim", critical=critical)
+
+    async def kill() -> None:
+        await asyncio.sleep(2)
+        next(task for task in asyncio.all_tasks() if task.get_name() == "victim").cancel()
+
+    engine = Engine(victim, Job(kill), Job(value, 1, 4))
+    assert play(engine) is not critical
+    assert victim.ended_at == 2
+    assert victim.state in {FAILED, CANCELLED}
+
+
 def test_cancelled_while_a_timed_out_attempt_cleans_up() -> None:
     cleanups: list[str] = []
 

@@ -299,6 +299,24 @@ def test_the_outer_bound_holds_for_what_is_inside() -> None:
     assert {job.label for job in engine.shutdown_failures} >= {"x"}
 
 
+@pytest.mark.parametrize("bound", [0, 2])
+def test_once_the_time_is_spent_all_are_called_at_every_depth(bound: float) -> None:
+    log = Log()
+
+    def row(name: str, length: int, depth: int) -> Engine:
+        jobs: list[AbstractJob] = [log.job(f"{name}{place}", 9) for place in range(length)]
+        jobs.extend(row(f"{name}.", length, depth - 1) for _ in range(depth > 0))
+        return Engine(Sequence(*jobs))
+
+    engine = Engine(row("a", 1, 0), row("b", 3, 2), row("c", 5, 1), shutdown_timeout=bound)
+    assert run_virtual(lasts(engine.corun())) <= bound + 0.1
+    names = [str(job.label) for job in engine.iterate_jobs()]
+    assert sorted(log.lines) == sorted(names)
+    for job in engine.iterate_jobs():
+        for other in job.required:
+            assert log.lines.index(str(job.label)) < log.lines.index(str(other.label))
+
+
 def test_an_inner_bound_of_its_own() -> None:
     log = Log()
     inner = Engine(log.job("x", 50), shutdown_timeout=2)
