@@ -612,8 +612,10 @@ def test_a_run_in_a_thread_lets_the_main_thread_have_its_signals() -> None:
     code = """
 engine = Engine(Job(work, 60, coshutdown=shutdown))
 over = threading.Event()
-threading.Thread(target=lambda: (engine.orchestrate(), over.set())).start()
-try: over.wait()
+thread = threading.Thread(target=lambda: (engine.orchestrate(), over.set()))
+try:
+    thread.start()  # the signal may come before the next line is reached
+    over.wait()
 except KeyboardInterrupt:
     print("mine")
     engine.cancel()
