@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.processes import POLL, Process, descendants, marked, process_table
+from tests.processes import POLL, is_below, is_marked, pids, process
 
 MARK = "ORCHESTRION_TESTS"
 PATIENCE = 2.0
@@ -45,7 +45,7 @@ def snapshot() -> Snapshot:
         **{("task", id(task)): task for task in _tasks()},
         **{("thread", thread.ident or 0): thread for thread in threading.enumerate()},
         **{("file descriptor", number): target for number, target in _descriptors()},
-        **{("process", process.pid): process for process in _processes()},
+        **{("process", pid): pid for pid in pids()},
         **{("signal handler", number): signal.getsignal(number) for number in SIGNALS},
     }
 
@@ -61,7 +61,8 @@ def leaks(before: Snapshot, patience: float = PATIENCE) -> list[str]:
         # A cycle may hold a descriptor or a task; what only waits for the collector is not left.
         gc.collect()
         now = snapshot()
-        found = [key for key, thing in now.items() if before.get(key, before) != thing]
+        new = [key for key, thing in now.items() if before.get(key, before) != thing]
+        found = [(kind, number) for kind, number in new if kind != "process" or _is_ours(number)]
         if not found or time.monotonic() > deadline:
             return [f"{kind} {DETAILS[kind](number, now[kind, number])}" for kind, number in found]
         time.sleep(POLL)
@@ -109,12 +110,8 @@ def _descriptors() -> Iterator[tuple[int, str]]:
             yield int(link.name), str(link.readlink())
 
 
-def _processes() -> Iterator[Process]:
-    table = process_table()
-    yield from descendants(os.getpid(), table)
-    if MARK in os.environ:
-        ours = marked(f"{MARK}={os.environ[MARK]}", table)
-        yield from (process for process in ours if process.pid != os.getpid())
+def _is_ours(pid: int) -> bool:
+    return is_below(pid, os.getpid()) or is_marked(pid, f"{MARK}={os.environ.get(MARK)}")
 
 
 def _describe_thread(ident: int, thread: threading.Thread) -> str:
@@ -135,8 +132,11 @@ def _describe_descriptor(number: int, target: str) -> str:
     return text
 
 
-def _describe_process(pid: int, process: Process) -> str:
-    return f"{pid}: {process.command()}{'' if process.alive else ' (a zombie: nobody waited)'}"
+def _describe_process(pid: int, _: int) -> str:
+    found = process(pid)
+    if found is None:
+        return f"{pid}, which has ended since"
+    return f"{pid}: {found.command()}{'' if found.alive else ' (a zombie: nobody waited)'}"
 
 
 def _describe_handler(number: int, handler: object) -> str:

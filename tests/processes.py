@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 POLL = 0.01
@@ -15,12 +15,12 @@ POLL = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """One line of the process table; equal if it is the same process."""
+    """One line of the process table."""
 
     pid: int
-    parent: int = field(compare=False)
-    state: str = field(compare=False)
-    name: str = field(compare=False)
+    parent: int
+    state: str
+    name: str
 
     @property
     def alive(self) -> bool:
@@ -35,16 +35,24 @@ class Process:
         return self.name
 
 
+def pids() -> list[int]:
+    """The pids of all processes of the machine."""
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
 def process_table() -> dict[int, Process]:
     """All processes of the machine, by pid."""
-    table = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            # A process may end between the listing and the reading.
-            with suppress(OSError):
-                process = _parse_stat((entry / "stat").read_text(errors="replace"))
-                table[process.pid] = process
-    return table
+    found = (process(pid) for pid in pids())
+    # One may have ended between the listing and the reading.
+    return {process.pid: process for process in found if process is not None}
+
+
+def process(pid: int) -> Process | None:
+    """What is known of one process; None if there is none of that number."""
+    try:
+        return _parse_stat(Path(f"/proc/{pid}/stat").read_text(errors="replace"))
+    except OSError:
+        return None
 
 
 def _parse_stat(stat: str) -> Process:
@@ -70,35 +78,38 @@ def descendants(root: int, table: dict[int, Process] | None = None) -> list[Proc
     return found
 
 
+def is_below(pid: int, root: int) -> bool:
+    """Whether ``pid`` is a child of ``root``, or a child's child, ..."""
+    while (found := process(pid)) is not None:
+        if found.parent == root:
+            return True
+        pid = found.parent
+    return False
+
+
 def is_alive(pid: int) -> bool:
     """Whether ``pid`` runs; a zombie does not."""
-    process = _process(pid)
-    return process is not None and process.alive
+    found = process(pid)
+    return found is not None and found.alive
 
 
 def is_stopped(pid: int) -> bool:
     """Whether ``pid`` is stopped, as by SIGSTOP, which takes effect a little after it was sent."""
-    process = _process(pid)
-    return process is not None and process.state == "T"
+    found = process(pid)
+    return found is not None and found.state == "T"
 
 
-def _process(pid: int) -> Process | None:
-    try:
-        return _parse_stat(Path(f"/proc/{pid}/stat").read_text(errors="replace"))
-    except OSError:
-        return None
+def is_marked(pid: int, mark: str) -> bool:
+    """Whether ``pid`` was started with ``mark``, some text, in its environment."""
+    with suppress(OSError):
+        return mark.encode() in Path(f"/proc/{pid}/environ").read_bytes()
+    return False
 
 
-def marked(mark: str, table: dict[int, Process] | None = None) -> list[Process]:
+def marked(mark: str) -> list[Process]:
     """The living processes that have ``mark`` in their environment, orphans included."""
-    table = process_table() if table is None else table
-    needle = mark.encode()
-    found = []
-    for process in table.values():
-        with suppress(OSError):
-            if process.alive and needle in Path(f"/proc/{process.pid}/environ").read_bytes():
-                found.append(process)
-    return found
+    found = (process(pid) for pid in pids() if is_marked(pid, mark))
+    return [process for process in found if process is not None and process.alive]
 
 
 def send(pids: Iterable[int], number: signal.Signals) -> None:
