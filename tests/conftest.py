@@ -54,13 +54,17 @@ def _settled() -> None:
     """What is made once and kept: the imports, the loop of this thread and its pool of threads."""
     mark_children()
     run(_start_threads())
-    # What exists by now stays; without it in the way the collection after each test is quick.
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _out_of_the_way(_settled: None) -> None:
+    """What exists by now stays; without it in the way the collection after each test is quick."""
     gc.collect()
     gc.freeze()
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_left(_settled: None) -> Iterator[None]:
+def _nothing_is_left(_out_of_the_way: None) -> Iterator[None]:
     before = snapshot()
     with lost_errors() as errors:
         yield
