@@ -143,7 +143,7 @@ class ProcessCommand(Command):
         self.cwd = options.get("cwd")
         self.env = _checked_env(options.get("env") or {})
         self.input = options.get("input")
-        self.sudo = options.get("sudo", False)
+        self.sudo = _checked_sudo(options.get("sudo", False))
         self.pty = options.get("pty", False)
         self.capture = options.get("capture")
         self.check = options.get("check", True)
@@ -281,17 +281,17 @@ class RunString(ProcessCommand):
         super().__init__(**options)
         self.text = text
         self.args = args
-        self.includes = tuple(fspath(path) for path in _one_or_many(includes))
+        self.includes = _checked_includes(includes, self.name)
 
     def launch(self) -> Launch:
         """Return it with all values known, and the script and its includes read."""
-        files = {Path(path).name: Path(path).read_bytes() for path in self.includes}
+        files = {path.name: path.read_bytes() for path in self.includes}
         files[self.name] = self._content()
         return self._launch((Private(self.name), *_arguments(self.args)), files)
 
     def _content(self) -> bytes:
-        text = self.text() if callable(self.text) else self.text
-        return text.encode("utf-8", "surrogateescape")
+        text = _text("text", self.text)
+        return _plain("text", text).encode("utf-8", "surrogateescape")
 
     def describe(self) -> str:
         """Return the script's name and arguments."""
@@ -318,9 +318,9 @@ class RunScript(RunString):
         includes: Iterable[str | PathLike[str]] = (),
         **options: Unpack[ProcessOptions],
     ) -> None:
-        super().__init__("", *args, includes=includes, **options)
         self.path = Path(path)
         self.name = self.path.name
+        super().__init__("", *args, includes=includes, **options)
 
     def _content(self) -> bytes:
         return self.path.read_bytes()
@@ -340,8 +340,15 @@ def _described(value: Any) -> str:
     return str(value)
 
 
-def _one_or_many(paths: Any) -> tuple[Any, ...]:
-    return (paths,) if isinstance(paths, (str, PathLike)) else tuple(paths)
+def _checked_includes(includes: Any, script: str) -> tuple[Path, ...]:
+    several = (includes,) if isinstance(includes, (str, PathLike)) else tuple(includes)
+    paths = tuple(Path(path) for path in several)
+    names = [script, *(path.name for path in paths)]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        problem = f"includes: {safe_repr(twice, _SHOWN)} is there twice, and all go into one folder"
+        raise BadOption(problem, "includes", includes)
+    return paths
 
 
 def _check_line(line: str) -> str:
@@ -435,6 +442,13 @@ def _checked_env(env: Any) -> dict[str, Argument]:
         if not callable(value):
             _text(f"env {name}", value)
     return dict(env)
+
+
+def _checked_sudo(sudo: Any) -> bool | Secret:
+    if not isinstance(sudo, (bool, Secret)):
+        # Not shown: it is most likely a password.
+        raise BadOption("sudo: give True, or a Secret with the password", "sudo", None)
+    return sudo
 
 
 def _checked_exits(exits: Any) -> frozenset[int | str]:

@@ -32,6 +32,8 @@ KILL_AFTER = 2.0
 """Seconds between TERM and KILL."""
 POSIX_SHELLS = frozenset({"sh", "dash", "bash", "ash", "ksh", "mksh", "zsh"})
 """Login shells that understand a script as a command line."""
+FILES = "files"
+"""The user's part of the private folder; our own files are beside it."""
 LOGIN_SHELL = '"${SHELL:-/bin/sh}"'
 _LONGEST_LINE = 100_000
 """Linux takes arguments of 128 KiB at most."""
@@ -39,18 +41,19 @@ _LONGEST_LINE = 100_000
 # $1 is the group, $2 a folder to remove.  In a session of its own the killer sees by `kill -0` when
 # nobody is left; where there is no setsid it stays in the group, and ends itself in the end.
 # Zombies do not count, where `ps` can tell: some machines are slow to bury them.  It looks rarely,
-# as there may be many like it; where `sleep` knows whole seconds only it looks once.  A server that
-# made us no leader (dropbear) leaves us the first process and its children.
+# as there may be many like it; where `sleep` knows whole seconds only it looks once.  TERM goes to
+# each once.  KILL is repeated: while `pkill` goes through the session, others may be forked.  A
+# server that made us no leader (dropbear) leaves us the first process and its children.
 _LOOKS = (0.05, 0.1, 0.2, 0.4, 0.6, 0.65)
 _KILLER = (
-    'trap "" HUP INT TERM;'
+    'trap "" HUP INT TERM;g=$1;d=$2;'
     "s(){ pkill -$1 -s $g||kill -$1 -$g||{ pkill -$1 -P $g;kill -$1 $g;};};"
-    'r(){ rm -rf "$d";};a(){ x=$(ps -o stat= -s $g);[ "$x" ]||{ kill -0 -$g||kill -0 $g;return;};'
+    'a(){ x=$(ps -o stat= -s $g);[ "$x" ]||{ kill -0 -$g||kill -0 $g;return;};'
     "for x in $x;do case $x in Z*);;*)return 0;;esac;done;return 1;};"
-    "g=$1;d=$2;s TERM;"
-    f"for t in {' '.join(map(str, _LOOKS))};do sleep $t||{{ sleep {KILL_AFTER:g};break;}};"
-    "a||break;done;"
-    "if a;then r;s KILL;fi;r"
+    f"s TERM;for t in {' '.join(map(str, _LOOKS))};do sleep $t||{{ sleep {KILL_AFTER:g};break;}};"
+    'a||break;done;rm -rf "$d";'
+    "for t in 0 0.05 0.1 0.2;do a||break;s KILL;kill -KILL -$g;sleep $t;done;"
+    'rm -rf "$d"'
 )
 _WATCHDOG = """\
 exec 3<&0 <{stdin}
@@ -89,7 +92,7 @@ class Launch:
         cwd: the folder to run it in.
         env: variables to add.
         input: what it reads from its standard input, which is empty otherwise.
-        files: private files, by name, in a folder that is gone afterwards.
+        files: private files, by name, in a folder of their own that is gone afterwards.
         sudo: whether to run it as root, or the password to do so.
         pty: whether to give it a terminal.
         hidden: more secrets, such as the input, that must not be shown.
@@ -220,7 +223,7 @@ def _body(words: str | tuple[Word, ...], shell: str | None) -> str:
 
 def _quoted(word: Word) -> str:
     if isinstance(word, Private):
-        return f'"$d"/{shlex.quote(word.name)}'
+        return f'"$d"/{FILES}/{shlex.quote(word.name)}'
     return shlex.quote(word.reveal() if isinstance(word, Secret) else word)
 
 
@@ -253,7 +256,7 @@ def _by_stdin(launch: Launch, line_shell: str) -> Way:
 
 def _files(launch: Launch, inner: str) -> dict[str, bytes]:
     """Return the private files; with sudo, `inner` is the script that it runs."""
-    files = dict(launch.files)
+    files = {f"{FILES}/{name}": content for name, content in launch.files.items()}
     if launch.sudo:
         files["inner"] = _encode(f"d=$2\n{inner}")
     if isinstance(launch.sudo, Secret):
@@ -274,9 +277,12 @@ def _encode(text: str) -> bytes:
 
 
 def _archive(files: Mapping[str, bytes]) -> bytes:
-    """Return a tar archive of `files`, all private and executable."""
+    """Return a tar archive of `files`, all private and executable, with their folder."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        folder = tarfile.TarInfo(FILES)
+        folder.type, folder.mode = tarfile.DIRTYPE, 0o700
+        archive.addfile(folder)
         for name, content in files.items():
             member = tarfile.TarInfo(name)
             member.size, member.mode = len(content), 0o700

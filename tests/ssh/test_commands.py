@@ -244,7 +244,7 @@ def private_folders(node: Node) -> Iterator[None]:
     folders = Path("/tmp")
 
     def there() -> set[Path]:
-        return {p for p in folders.glob("tmp.*") if p.is_dir() and (p / "script").exists()}
+        return {p for p in folders.glob("tmp.*") if (p / "files").exists()}
 
     before = there()
     yield
@@ -270,6 +270,13 @@ def test_a_local_script_with_what_it_includes(node: Node, tmp_path: Path) -> Non
     done = run_on(node, RunScript(script, "you", includes=includes))
     assert done.stdout.split() == ["hello", "you", "256"]
     assert done.argv == ("my script", "you")
+
+
+@pytest.mark.parametrize("name", ["input", "inner", "start", "askpass", "files", "x" * 150])
+def test_a_script_may_have_any_name(node: Node, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("cat; echo end\n")
+    script = RunScript(tmp_path / name, input="in ")
+    assert run_on(node, script).stdout == "in end\n"
 
 
 @pytest.mark.usefixtures("private_folders")
@@ -364,6 +371,9 @@ def test_what_is_secret_is_not_typed(node: Node) -> None:
         (lambda: Run("a", env=["A"]), "mapping"),  # type: ignore[arg-type]
         (lambda: Run("a", allowed_exits=[256]), "neither a status nor a signal"),
         (lambda: Run("a", allowed_exits=["NOSUCH"]), "neither a status nor a signal"),
+        (lambda: Run("a", sudo="canary"), "give True, or a Secret"),  # type: ignore[arg-type]
+        (lambda: RunString("", includes=["a/x", "b/x"]), "'x' is there twice"),
+        (lambda: RunScript("a/x", includes="b/x"), "'x' is there twice"),
         (lambda: Run("a", timeout=-1), "seconds"),
         (lambda: Run("a", timeout=float("nan")), "seconds"),
         (lambda: Run("a", capture=3), "path of a file"),  # type: ignore[arg-type]
