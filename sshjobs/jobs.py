@@ -162,8 +162,12 @@ class SshJob(AbstractJob):
             said = error.__cause__.args if error.__cause__ else ()
             more = "; it may still run there" if said else ""
             name = safe_line(command.label or command.describe(), 120)
-            problem = f"{name}: not over after {command.timeout:g} s{more}"
-            raise SshTimeout(problem, node=self.target, phase=command.phase) from error
+            completed = session.interrupted if command.phase == "command" else None
+            last = completed.last_words() if completed is not None else ""
+            problem = f"{name}: not over after {command.timeout:g} s{more}{': ' * bool(last)}{last}"
+            raise SshTimeout(
+                problem, node=self.target, phase=command.phase, completed=completed
+            ) from error
 
     def _hear(self, lines: bytes, stream: str, complete: bool) -> None:
         """Pass on what a command printed; it may be what tells that the job is ready."""

@@ -117,11 +117,14 @@ class Output:
         self._kept = {"stdout": Kept(limit), "stderr": Kept(limit)}
         self._lines = {stream: Lines(stream, tell) for stream in self._kept}
         self.received = 0
+        self._closed = False
         file = None if capture is None or isinstance(capture, bool) else Path(capture)
         self._file: IO[bytes] | None = None if file is None else file.open("wb")
 
     def feed(self, stream: str, data: bytes) -> None:
         """Take what came; OSError if it cannot be written to the file."""
+        if self._closed:
+            return
         self.received += len(data)
         self._kept[stream].feed(data)
         self._lines[stream].feed(data)
@@ -129,7 +132,8 @@ class Output:
             self._file.write(data)
 
     def close(self) -> None:
-        """No more will come; OSError if it cannot be written to the file."""
+        """Take no more; OSError if it cannot be written to the file."""
+        self._closed = True
         for lines in self._lines.values():
             lines.flush()
         if self._file is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import ABC, abstractmethod
+from contextlib import suppress
 
 from engine.text import safe_line
 
@@ -29,6 +30,9 @@ _SHOWN = 80
 class Runner(ABC):
     """One job's hold on a node, as far as running commands goes.
 
+    Attributes:
+        interrupted: what is known of the last command, if it was cancelled.
+
     Args:
         tell: called with lines of output; see :class:`sshjobs.output.Lines`.
     """
@@ -37,6 +41,8 @@ class Runner(ABC):
         self._tell = tell
         self._processes: set[Process] = set()
         self._stages: list[str] = []
+        self._last: Process | None = None
+        self.interrupted: Completed | None = None
 
     @property
     @abstractmethod
@@ -67,26 +73,21 @@ class Runner(ABC):
             SshError: it could not be started, or nobody knows how it ended.
             OSError: its output could not be written to the file given by `capture`.
         """
+        self.interrupted = self._last = None
         folder = await self._staged(launch) if launch.needs_staging else None
         output = Output(capture, _masking(self._tell, launch))
         try:
             process = await self._carry_out(launch, folder, output, argv)
-        finally:
-            output.close()
+        except BaseException:
+            with suppress(OSError):
+                output.close()
+            if self._last is not None:
+                self.interrupted = _result(self._last, output, argv, launch)
+            raise
+        output.close()
         if process.unwritten is not None:
             raise process.unwritten
-        stdout, stdout_is_cut = output.value("stdout")
-        stderr, stderr_is_cut = output.value("stderr")
-        completed = Completed(
-            argv=argv,
-            exit_status=process.exit_status,
-            exit_signal=process.exit_signal,
-            stdout_bytes=stdout,
-            stderr_bytes=stderr,
-            duration=process.duration,
-            truncated=stdout_is_cut or stderr_is_cut,
-            secrets=launch.secrets,
-        )
+        completed = _result(process, output, argv, launch)
         if not process.is_known:
             raise self._unknown(process, completed)
         if completed.exit_status == 0 and not process.began:
@@ -103,6 +104,7 @@ class Runner(ABC):
         meanwhile, `close` has the rest to do.
         """
         self._processes.add(process)
+        self._last = process
         try:
             await process.wait()
         except asyncio.CancelledError:
@@ -143,6 +145,21 @@ class Runner(ABC):
         finally:
             self._stages.clear()
             self._processes.clear()
+
+
+def _result(process: Process, output: Output, argv: Argv, launch: Launch) -> Completed:
+    stdout, stdout_is_cut = output.value("stdout")
+    stderr, stderr_is_cut = output.value("stderr")
+    return Completed(
+        argv=argv,
+        exit_status=process.exit_status,
+        exit_signal=process.exit_signal,
+        stdout_bytes=stdout,
+        stderr_bytes=stderr,
+        duration=process.duration,
+        truncated=stdout_is_cut or stderr_is_cut,
+        secrets=launch.secrets,
+    )
 
 
 def _masking(tell: Tell, launch: Launch) -> Tell:

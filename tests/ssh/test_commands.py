@@ -185,11 +185,14 @@ def test_what_a_job_gets_by_a_function_is_checked_too(node: Node) -> None:
 
 
 def test_a_command_has_a_bound(node: Node) -> None:
-    error = failure_of(node, Run("echo on; sleep 60", timeout=0.2))
+    error = failure_of(node, Run("echo on; sleep 60", timeout=0.5))
     assert isinstance(error, SshTimeout)
+    assert error.completed is not None
+    assert error.completed.stdout == "on\n"
+    assert str(error).endswith(": on")
     assert isinstance(error, TimeoutError)
     assert error.phase == "command"
-    assert "0.2 s" in str(error)
+    assert "0.5 s" in str(error)
 
 
 def test_a_child_that_is_left_behind_does_not_keep_the_job(node: Node) -> None:
@@ -227,6 +230,12 @@ def test_a_file_that_cannot_be_written_is_an_error(node: Node, tmp_path: Path) -
     assert "nowhere" in str(failure_of(node, Run("echo", capture=tmp_path / "nowhere/out")))
     error = failure_of(node, Run("head -c 1000000 /dev/zero; sleep 60", capture="/dev/full"))
     assert "No space left" in str(error)
+
+
+def test_a_file_gets_all_that_came_before_the_end(node: Node, tmp_path: Path) -> None:
+    command = Run("seq 1000; sleep 60", capture=tmp_path / "out", timeout=0.7)
+    assert isinstance(failure_of(node, command), SshTimeout)
+    assert (tmp_path / "out").read_text().endswith("\n1000\n")
 
 
 def test_a_bad_byte_hurts_nobody(node: Node) -> None:
