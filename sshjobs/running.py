@@ -73,7 +73,7 @@ class Runner(ABC):
             SshError: it could not be started, or nobody knows how it ended.
             OSError: its output could not be written to the file given by `capture`.
         """
-        self.interrupted = self._last = None
+        self._forget()
         folder = await self._staged(launch) if launch.needs_staging else None
         output = Output(capture, _masking(self._tell, launch))
         try:
@@ -96,6 +96,10 @@ class Runner(ABC):
             raise SshError(problem, node=self.node, phase="command", completed=completed)
         await self._unstage()
         return completed
+
+    def _forget(self) -> None:
+        self._last = None
+        self.interrupted = None
 
     async def _see_through(self, process: Process, argv: Argv) -> None:
         """Wait for the end of a process; if we are cancelled, make it end.
