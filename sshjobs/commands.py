@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, Protocol, TypedDict, Unpack
+from typing import Any, Never, Protocol, TypedDict, Unpack
 
 import asyncssh
 
@@ -225,8 +225,12 @@ class Run(ProcessCommand):
     def __init__(
         self,
         command: str | Callable[[], str | Iterable[Argument]] | Iterable[Argument],
+        *words: Never,
         **options: Unpack[ProcessOptions],
     ) -> None:
+        if words:
+            vector = safe_repr([command, *words], _SHOWN)
+            raise TypeError(f"Run() takes one command; an argument vector is a list: Run({vector})")
         super().__init__(**options)
         self.command: str | Callable[[], str | Iterable[Argument]] | tuple[Argument, ...]
         if isinstance(command, str) or callable(command):
@@ -336,7 +340,8 @@ def shown(words: str | tuple[Word, ...]) -> str | tuple[str, ...]:
 def _described(value: Any) -> str:
     """Return a value in words, without calling it."""
     if callable(value) and not isinstance(value, Secret):
-        return f"<{getattr(value, '__name__', type(value).__name__)}>"
+        name = getattr(value, "__name__", type(value).__name__)
+        return name if name.startswith("<") else f"<{name}>"
     return str(value)
 
 

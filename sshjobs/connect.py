@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import random
 import socket
 from collections.abc import Awaitable, Callable, Sequence
@@ -66,6 +67,7 @@ class Client(asyncssh.SSHClient):
 
     Attributes:
         begun: something answered; what follows is handshake and login.
+        greeted: what answered has said that it is an ssh server.
         knows_server: the server had proved its key when the connection ended.
         verdict: what is wrong with the key that it showed.
         shown: that key, in words.
@@ -81,6 +83,7 @@ class Client(asyncssh.SSHClient):
         self.new_key: asyncssh.SSHKey | None = None
         self.shown = ""
         self.begun = False
+        self.greeted = False
         self.knows_server = False
         self._connection: asyncssh.SSHClientConnection | None = None
 
@@ -93,6 +96,7 @@ class Client(asyncssh.SSHClient):
     def connection_lost(self, exc: Exception | None) -> None:
         """Keep how far it came, and not the connection, which holds us."""
         if self._connection is not None:
+            self.greeted = self._connection.get_extra_info("server_version") is not None
             self.knows_server = self._connection.get_server_host_key() is not None
             self._connection = None
 
@@ -314,8 +318,11 @@ def _host_key_kinds(trust: Trust) -> str | list[str]:
 
 
 def _late(node: SshNode, client: Client) -> SshTimeout:
-    if client.begun:
+    if client.greeted:
         return SshTimeout(f"no login within {node.login_timeout:g} s", node=node, phase="login")
+    if client.begun:
+        problem = f"what answers there did not speak ssh within {node.login_timeout:g} s"
+        return SshTimeout(problem, node=node, phase="login")
     return SshTimeout(f"no answer within {node.connect_timeout:g} s", node=node, phase="connect")
 
 
@@ -339,9 +346,7 @@ def _explained(
         return Unreachable(problem, node=node, hop=settings.gateway, phase="connect")
     if isinstance(error, (socket.gaierror, UnicodeError)):
         return Unreachable(f"unknown name {settings.host!r}", node=node, phase="connect")
-    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    problem = f"no connection to port {settings.port}: {reason}"
-    unreachable = Unreachable(problem, node=node, phase="connect")
+    unreachable = Unreachable(_obstacle(error, settings, client), node=node, phase="connect")
     if client.begun and isinstance(error, LOST):
         return _Dropped(unreachable)
     return unreachable
@@ -358,13 +363,25 @@ def _mistrust(error: Exception, client: Client) -> tuple[type[SshError], str] | 
     return None
 
 
+def _obstacle(error: Exception, settings: Settings, client: Client) -> str:
+    if client.begun and not client.greeted:
+        reason = "what answers there is no ssh server, or one that turns us away"
+    elif isinstance(error, OSError) and error.errno:
+        # asyncio's own text tells the address twice, and the errno in figures.
+        reason = os.strerror(error.errno).lower()
+    else:
+        reason = str(error) or type(error).__name__
+    return f"no connection to port {settings.port}: {reason}"
+
+
 def _strange_key(kind: type[SshError], shown: str, settings: Settings) -> str:
     files = ", ".join(settings.known_hosts) or "no file"
     name = entry_name(settings.key_name, settings.key_port)
     if kind is HostKeyUnknown:
+        # The advice has to be there when the line is cut.
         return (
-            f"nobody knows its host key ({shown}): {name} is not in {files}; "
-            'add it there, or use known_hosts="accept-new"'
+            'unknown host key: add it to known_hosts, or use known_hosts="accept-new"; '
+            f"it is {shown}, and {name} is not in {files}"
         )
     return (
         f"its host key ({shown}) is not the one on record for {name} in {files}: another machine, "
@@ -373,11 +390,17 @@ def _strange_key(kind: type[SshError], shown: str, settings: Settings) -> str:
 
 
 def _refusal(error: Exception, node: SshNode, settings: Settings) -> str:
-    tried = f"{len(settings.keys)} key{'s' * (len(settings.keys) != 1)}"
+    keys = len(settings.keys)
+    tried = [f"{keys} key{'s' * (keys != 1)}"] if keys else []
+    if settings.agent != () and "SSH_AUTH_SOCK" in os.environ:
+        tried.append("the agent's keys")
     if node.password is not None:
-        tried += " and a password"
+        tried.append("a password")
+    if node.keyboard_interactive is not None:
+        tried.append("keyboard-interactive")
+    told = f"{' and '.join(tried)} tried" if tried else "no keys and no password to try"
     said = "" if isinstance(error, asyncssh.PermissionDenied) else f": {error}"
-    return f"login as {settings.username} refused ({tried} tried){said}"
+    return f"login as {settings.username} refused ({told}){said}"
 
 
 def _revealing(password: AskPassword | None) -> Any:

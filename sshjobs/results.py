@@ -51,6 +51,8 @@ class Completed:
 
     def outcome(self) -> str:
         """Return how it ended, in words: ``exit status 3`` or ``signal TERM``."""
+        if self.exit_signal is None and self.exit_status is None:
+            return "its end is not known"
         if self.exit_signal is not None:
             return f"signal {safe_line(self.exit_signal, 20)}"
         return f"exit status {self.exit_status}"

@@ -200,13 +200,11 @@ class SshSession(Runner):
 
     def _unknown(self, process: Process, completed: Completed) -> SshError:
         """Return the error for a command of which nobody knows how it ended."""
-        reason = _reason(process.problem)
         if not process.sent:
-            problem = f"no session for {completed.command}: {reason}"
+            problem = f"no session for {completed.command}: {_reason(process.problem)}"
             return SshError(problem, node=self.node, phase="command")
         return ConnectionLost(
-            f"connection lost ({reason}) while this ran: {completed.command}; "
-            "it may still run there",
+            f"{_lost(process.problem)} while this ran: {completed.command}; it may still run there",
             node=self.node,
             phase="command",
             completed=completed,
@@ -226,7 +224,7 @@ class SshSession(Runner):
             isinstance(error, asyncssh.ChannelOpenError) and "closed" in error.reason
         )
         kind = ConnectionLost if lost else TransferFailed
-        problem = f"connection lost: {_reason(error)}" if lost else _reason(error)
+        problem = _lost(error) if lost else _reason(error)
         return kind(problem, node=self.node, phase=phase, path=path)
 
     async def close(self) -> None:
@@ -241,6 +239,13 @@ class SshSession(Runner):
         lease, self._lease = self._lease, None
         if lease is not None:
             await lease.release()
+
+
+def _lost(error: BaseException | None) -> str:
+    reason = _reason(error)
+    return (
+        "connection lost" if reason.lower() == "connection lost" else f"connection lost ({reason})"
+    )
 
 
 def _reason(error: BaseException | None) -> str:

@@ -398,6 +398,11 @@ def test_an_option_that_is_none_is_a_type_error() -> None:
         Run("a", timout=3)  # type: ignore[call-arg]
 
 
+def test_words_that_are_no_list_are_told_how_to_be_one() -> None:
+    with pytest.raises(TypeError, match=r"Run\(\['ls', '-l'\]\)"):
+        Run("ls", "-l")  # type: ignore[arg-type]
+
+
 def test_results_show_themselves_in_one_safe_line() -> None:
     secret = Secret("canary")
     done = Completed(

@@ -208,7 +208,7 @@ def test_refused() -> None:
     error = why_not(node)
     assert isinstance(error, Unreachable)
     assert (error.node, error.hop, error.phase) == (node, None, "connect")
-    assert f"127.0.0.1:{port}" in str(error)
+    assert f"127.0.0.1:{port}: no connection to port {port}: connection refused" in str(error)
     assert time.monotonic() - start < 2
 
 
@@ -263,21 +263,27 @@ def test_no_answer() -> None:
         assert 0.4 < time.monotonic() - start < 2
 
 
-@pytest.mark.parametrize("answers", [b"", b"SSH-2.0-silent\r\n"])
-def test_an_answer_and_no_login(answers: bytes) -> None:
+@pytest.mark.parametrize(
+    ("answers", "told"),
+    [(b"", "did not speak ssh within 0.5 s"), (b"SSH-2.0-silent\r\n", "no login within 0.5 s")],
+)
+def test_an_answer_and_no_login(answers: bytes, told: str) -> None:
     with silent(answers=answers) as port:
         node = SshNode(f"127.0.0.1:{port}", config=None, keys=[], login_timeout=0.5)
         start = time.monotonic()
         error = why_not(node)
         assert isinstance(error, SshTimeout)
         assert error.phase == "login"
+        assert told in str(error)
         assert 0.4 < time.monotonic() - start < 2
 
 
 def test_what_is_no_ssh_server() -> None:
     with silent(answers=b"HTTP/1.0 400 Bad Request\r\n" * 2000) as port:
         node = SshNode(f"127.0.0.1:{port}", config=None, keys=[], login_timeout=5)
-        assert isinstance(why_not(node), Unreachable)
+        error = why_not(node)
+        assert isinstance(error, Unreachable)
+        assert "no ssh server" in str(error)
 
 
 def test_an_error_at_the_gateway_names_it(own: Sshd, gateway: Sshd) -> None:

@@ -75,6 +75,7 @@ def test_an_error_seen_from_behind_a_gateway() -> None:
 def test_a_result_tells_how_it_ended() -> None:
     assert Completed("ls", 3).outcome() == "exit status 3"
     assert Completed("ls", None, "TERM").outcome() == "signal TERM"
+    assert Completed("ls", None).outcome() == "its end is not known"
     done = Completed(("a", "b c"), stderr_bytes=b"one\n\ntwo\xff\n\x1b[2Jthree\nfour\n")
     assert done.last_words() == "two� | three | four"
     assert Completed("ls", stdout_bytes=b"only out\n").last_words() == "only out"
