@@ -52,6 +52,12 @@ PRIVILEGE_SEPARATION = Path("/run/sshd")
 MARK = "ORCHESTRION_SSHD"
 PLAIN_USER = "plain"
 PLAIN_UID = 64242
+PASSWORD = "pass 'word"
+# Made by `openssl passwd -6`.
+HASHED = (
+    "$6$orchestrion$7NnzP5l7DKykhhIYK1MBjuqRb3qch1zQYed3KnAQQzrOD9JSngHjHpxYyZiIsxiGYcuMqS07SsfRVg2"
+    "QnyUfy1"
+)
 
 
 class Sshd:
@@ -61,15 +67,28 @@ class Sshd:
     private key), ``host_key`` (the server's private key), ``known_hosts`` (a file that trusts
     exactly this server), ``log``, ``home`` (where commands start), ``pid`` (the listener).
 
-    With ``plain=True`` one logs in as a user that is not root. When the tests run as root that user
-    exists in the server's own mount namespace only, so the machine's own users are not touched.
+    The port is a free one, or `port`. With ``plain=True`` one logs in as a user that is not root.
+    When the tests run as root that user exists in the server's own mount namespace only, so the
+    machine's own users are not touched; and so do the rules of sudo, if `sudoers` are given. The
+    user's password is ``PASSWORD``.
     """
 
-    def __init__(self, *, host: str = "127.0.0.1", plain: bool = False, **options: object) -> None:
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int | None = None,
+        plain: bool = False,
+        sudoers: str | None = None,
+        **options: object,
+    ) -> None:
         self.host = host
         self.port = 0
+        self._wanted_port = port
         self.options = options
         self._stranger = plain and os.getuid() == 0
+        self._sudoers = sudoers
+        self._mounts: dict[Path, str] = {}
         self._mark = f"{MARK}={uuid.uuid4().hex}"
         self._orphans: list[int] = []
         self._listener: subprocess.Popen[bytes] | None = None
@@ -194,7 +213,20 @@ class Sshd:
             self.home.mkdir()
             os.chown(self.home, PLAIN_UID, PLAIN_UID)
             line = f"{PLAIN_USER}:x:{PLAIN_UID}:{PLAIN_UID}::{self.home}:/bin/sh\n"
-            (self.folder / "passwd").write_text(Path("/etc/passwd").read_text() + line)
+            self._overlay("passwd", Path("/etc/passwd").read_text() + line)
+        if self._sudoers is not None:
+            _program("sudo", "sudo")
+            if not self._stranger:
+                pytest.skip("only root can make rules for sudo")
+            self._overlay("shadow", f"{PLAIN_USER}:{HASHED}:20000:0:99999:7:::\n", 0o600)
+            self._overlay("sudoers", f"{self._sudoers}\n", 0o440)
+
+    def _overlay(self, name: str, text: str, mode: int = 0o644) -> None:
+        """Have the server, and what it runs, see `text` as the machine's file of that name."""
+        file = self.folder / name
+        file.write_text(text)
+        file.chmod(mode)
+        self._mounts[file] = f"/etc/{name}"
 
     def _make_keys(self, keygen: str) -> None:
         self.host_key, self.key = self.folder / "host_key", self.folder / "client_key"
@@ -208,7 +240,7 @@ class Sshd:
 
     def _listen(self) -> None:
         for attempt in range(ATTEMPTS):
-            self.port = _free_port(self.host)
+            self.port = self._wanted_port or _free_port(self.host)
             self._write_config()
             try:
                 self._spawn()
@@ -250,9 +282,9 @@ class Sshd:
             PRIVILEGE_SEPARATION.mkdir(mode=0o755, exist_ok=True)
         command = [self._sshd, "-D", "-e", "-f", str(self._config)]
         if self._stranger:
-            script = 'mount --bind "$1" /etc/passwd && shift && exec "$@"'
-            passwd = str(self.folder / "passwd")
-            command = ["unshare", "--mount", "sh", "-c", script, "sh", passwd, *command]
+            mounts = [f"mount --bind {file} {name}" for file, name in self._mounts.items()]
+            script = " && ".join([*mounts, 'exec "$@"'])
+            command = ["unshare", "--mount", "sh", "-c", script, "sh", *command]
         setpriv = shutil.which("setpriv")
         # Tests that are killed cannot call stop(). The signal comes at the end of the thread that
         # started the server, so only the main thread's tells that the tests are over.

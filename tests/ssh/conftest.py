@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sshjobs import SshNode
-from tests.sshd import Sshd
+from tests.sshd import PLAIN_USER, Sshd
 
 
 def node_of(server: Sshd, **options: Any) -> SshNode:
@@ -35,6 +35,13 @@ def server() -> Iterator[Sshd]:
 def node(server: Sshd) -> SshNode:
     """A node that leads to the server."""
     return node_of(server)
+
+
+@pytest.fixture(scope="session")
+def sudoer() -> Iterator[SshNode]:
+    """A node whose user may do all as root, by the real sudo and with a password."""
+    with Sshd(plain=True, sudoers=f"{PLAIN_USER} ALL=(ALL) ALL") as server:
+        yield node_of(server)
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ from sshjobs import (
 )
 from tests.processes import wait_until
 from tests.ssh.conftest import node_of
-from tests.sshd import Sshd
+from tests.sshd import PASSWORD, Sshd
 
 Node = SshNode | LocalNode
 
@@ -346,6 +346,18 @@ def test_sudo(sudo: Sshd, kind: str) -> None:
     assert "password is required" in str(failure_of(node, Run("echo", sudo=True)))
     killed = run_on(node, Run("kill -TERM $$", sudo=password, check=False))
     assert killed.exit_signal == "TERM"
+
+
+@pytest.mark.parametrize("pty", [False, True])
+def test_the_real_sudo(sudoer: SshNode, pty: bool) -> None:
+    password = Secret(PASSWORD)
+    done = run_on(sudoer, Run(["id", "-un"], pty=pty, sudo=password))
+    assert done.stdout.split() == ["root"]
+    done = run_on(sudoer, Run("pwd; echo $A", cwd="/", env={"A": "b c"}, pty=pty, sudo=password))
+    assert done.stdout.splitlines() == ["/", "b c"]
+    refused = failure_of(sudoer, Run("id", pty=pty, sudo=True))
+    assert isinstance(refused, CommandFailed)
+    assert "a password is required" in str(refused)
 
 
 def test_a_terminal(node: Node) -> None:

@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 
 from engine import CallJob, Engine, Job, Sequence
-from sshjobs import LocalNode, Run, SshJob, SshNode
-from tests.processes import marked, wait_until
+from sshjobs import LocalNode, Run, Secret, SshJob, SshNode
+from tests.processes import marked, pids, wait_until
 from tests.ssh.conftest import node_of
-from tests.sshd import Sshd
+from tests.sshd import PASSWORD, Sshd
 
 TOGETHER = 20
 
@@ -93,6 +93,20 @@ def test_a_job_is_over_once_its_command_is(server: Sshd) -> None:
     with node:
         Engine(job, look).orchestrate()
     assert not any(b"sleep\x0060" in line for line in look.result())
+
+
+@pytest.mark.parametrize("pty", [False, True])
+@pytest.mark.parametrize(
+    "line", ["sleep 61616 | sleep 61616", "trap '' TERM; sleep 61616; sleep 61616"]
+)
+def test_what_sudo_runs_is_ended_by_who_may(sudoer: SshNode, line: str, pty: bool) -> None:
+    job = SshJob(sudoer, Run(line, sudo=Secret(PASSWORD), pty=pty), forever=True)
+
+    def sleeping() -> bool:
+        return any(b"61616" in command_line(pid) for pid in pids())
+
+    assert Engine(job, once(sleeping)).orchestrate()
+    assert not sleeping()
 
 
 def command_line(pid: int) -> bytes:
