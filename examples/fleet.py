@@ -21,8 +21,7 @@ from tempfile import TemporaryDirectory
 
 from engine import CallJob, Engine, Pool, report
 from monitor import EngineCurses
-from sshjobs import Completed, Pull, Push, Run, SshJob, SshNode
-from sshjobs.commands import Argument, Session
+from sshjobs import Argument, Completed, Pull, Push, Run, Session, SshJob, SshNode
 from sshjobs.sandbox import Fleet
 
 PROBE = Path(__file__).with_name("netprobe.py")

@@ -13,7 +13,7 @@
 A fleet of servers on loopback to try it with is in :mod:`sshjobs.sandbox`.
 """
 
-from .commands import Command, Run, RunScript, RunString
+from .commands import Argument, Command, Run, RunScript, RunString, Session
 from .errors import (
     AuthFailed,
     CommandFailed,
@@ -34,6 +34,7 @@ from .transfer import Pull, Push
 from .waiting import WaitUp
 
 __all__ = [
+    "Argument",
     "AuthFailed",
     "Command",
     "CommandFailed",
@@ -48,6 +49,7 @@ __all__ = [
     "RunScript",
     "RunString",
     "Secret",
+    "Session",
     "SshError",
     "SshJob",
     "SshNode",
