@@ -25,6 +25,8 @@ TEST = [
     "setuptools>=77.0.3",  # one test builds the wheel, without the network
 ]
 LINT = ["mypy>=1.15", "ruff>=0.11"]
+# The other event loop that the tests know, see .ci/test-all.
+UVLOOP = ["uvloop>=0.21"]
 # The peers that the benchmarks compare with, where they are installed.
 BENCH = ["asynciojobs==0.21.3", "trio>=0.27"]
 DOCS = ["furo>=2024.8", "sphinx>=8"]
@@ -71,5 +73,6 @@ setup(
         "lint": LINT,
         "docs": DOCS,
         "bench": BENCH,
+        "uvloop": UVLOOP,
     },
 )

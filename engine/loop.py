@@ -15,8 +15,8 @@ import inspect
 import os
 import signal
 import threading
-from collections.abc import Coroutine
-from contextlib import suppress
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, Self, TypeVar
 
@@ -88,6 +88,17 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     return result
 
 
+@contextmanager
+def lend(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Have all that this thread runs meanwhile go through `loop`, which stays the caller's."""
+    own = _own_loop()
+    before = own.replace(loop)
+    try:
+        yield
+    finally:
+        own.replace(before)
+
+
 class _OwnLoop:
     """The loop of one thread, closed when the thread ends."""
 
@@ -98,6 +109,11 @@ class _OwnLoop:
         if self._loop is None or self._loop.is_closed():
             self._loop = asyncio.new_event_loop()
         return self._loop
+
+    def replace(self, loop: asyncio.AbstractEventLoop | None) -> asyncio.AbstractEventLoop | None:
+        """Use another loop from now on; return the one before."""
+        before, self._loop = self._loop, loop
+        return before
 
     def is_running(self) -> bool:
         return self._loop is not None and self._loop.is_running()

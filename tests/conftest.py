@@ -1,6 +1,7 @@
 """Fixtures that all tests share, and the leak check that goes round every test.
 
-``--full`` runs the promises with the counts that the project claims, instead of quick ones.
+``--full`` runs the promises with the counts that the project claims, instead of quick ones;
+``--loop`` has every event loop that the tests make be another one than asyncio's own.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 
 import hypothesis
 import pytest
@@ -20,6 +22,8 @@ from tests.leaks import leaks, lost_errors, mark_children, snapshot
 from tests.sshd import Sshd
 from tests.terminal import Terminal
 
+pytest_plugins = ["engine.testing.pytest_plugin", "pytester"]
+
 hypothesis.settings.register_profile("quick", max_examples=50, deadline=None)
 hypothesis.settings.register_profile("full", max_examples=1000, deadline=None)
 
@@ -28,10 +32,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--full", action="store_true", help="run the promises with their full counts (slow)"
     )
+    parser.addoption(
+        "--loop",
+        choices=["asyncio", "uvloop", "eager"],
+        default="asyncio",
+        help="the event loop: asyncio's own, that of uvloop, or one whose tasks start eagerly",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.load_profile("full" if config.getoption("full") else "quick")
+    if config.getoption("loop") == "uvloop":
+        asyncio.set_event_loop_policy(import_module("uvloop").EventLoopPolicy())
+    elif config.getoption("loop") == "eager":
+        asyncio.set_event_loop_policy(_EagerPolicy())
+
+
+class _EagerPolicy(asyncio.DefaultEventLoopPolicy):
+    """Tasks run up to their first wait as soon as they are made: Python 3.12 and later."""
+
+    def new_event_loop(self) -> asyncio.AbstractEventLoop:
+        loop = super().new_event_loop()
+        loop.set_task_factory(vars(asyncio)["eager_task_factory"])
+        return loop
 
 
 @pytest.fixture(scope="session")

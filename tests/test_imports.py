@@ -15,9 +15,11 @@ import engine
 ROOT = Path(__file__).parent.parent
 # What each package may import beside the standard library and itself.
 ALLOWED = {"engine": set(), "monitor": {"engine", "urwid"}, "sshjobs": {"engine", "asyncssh"}}
-# What single files may import as well: click; libraries that are optional, inside functions only;
-# and, in the whole of engine, what only the type checker sees.
-SINGLE = {"monitor/cli.py": {"click"}}
+# What single files may import as well: click, pytest; libraries that are optional, inside functions
+# only; and, in the whole of engine, what only the type checker sees.
+SINGLE = {"monitor/cli.py": {"click"}, "engine/testing/pytest_plugin.py": {"pytest"}}
+# What nobody of ours may import, as what it needs is not installed with us: pytest does.
+LOADED_BY_OTHERS = {"engine.testing.pytest_plugin"}
 OPTIONAL = {"engine/drawing.py": {"graphviz"}, "sshjobs/hosts.py": {"ClusterShell"}}
 TYPES_ONLY = {"engine": {"tenacity"}}
 # The modules of engine that are public as such; of engine itself all that is in its __all__.
@@ -76,6 +78,8 @@ def faults(source: str, path: str) -> Iterator[str]:
         types = found.for_types and found.top in TYPES_ONLY.get(home, ())
         if found.top not in allowed and not optional and not types:
             yield f"{path} imports {found.name}"
+        if any(found.name.startswith(name) for name in LOADED_BY_OTHERS):
+            yield f"{path} imports {found.name}, which is for others to load"
         if home != "engine" and not is_public(found.name):
             yield f"{path} imports {found.name}, which engine does not offer"
         if path in PURE and found.top in IMPURE:
@@ -116,6 +120,8 @@ def test_imports_only_what_it_may(path: str) -> None:
         ("monitor/model.py", "from engine.plan import Plan"),
         ("sshjobs/node.py", "from ..monitor import model"),
         ("engine/job.py", "import tenacity"),
+        ("engine/testing/clock.py", "import pytest"),
+        ("engine/testing/__init__.py", "from engine.testing.pytest_plugin import sequencer"),
     ],
 )
 def test_a_breach_is_found(path: str, source: str) -> None:
@@ -129,6 +135,7 @@ def test_a_breach_is_found(path: str, source: str) -> None:
         ("engine/job.py", "if TYPE_CHECKING:\n    from tenacity import AsyncRetrying"),
         ("monitor/model.py", "from engine import Engine, text\nfrom engine.text import safe_line"),
         ("engine/listing.py", "import textwrap\nfrom . import text\nfrom engine.job import _x"),
+        ("engine/testing/pytest_plugin.py", "import pytest"),
         ("monitor/cli.py", "import click, urwid\nfrom engine import Engine"),
         ("sshjobs/hosts.py", "async def f():\n    from ClusterShell.NodeSet import NodeSet"),
     ],

@@ -2,14 +2,16 @@
 
 Time and order:
 
-* :func:`run_virtual`, :class:`VirtualLoop`: a clock that jumps, a :class:`Deadlock` that is told;
+* :func:`virtual_clock`, :func:`run_virtual`, :class:`VirtualLoop`: a clock that jumps, a
+  :class:`Deadlock` that names the jobs;
 * :class:`Sequencer`: the steps of several tasks in the order that the test wants.
 
 Checks round any run:
 
 * :class:`Story`, :func:`check_story`: the ticks of a run tell a whole and legal story;
 * :func:`no_leaks`: nothing is left behind;
-* :func:`cancel_everywhere`: a run can be cancelled at any turn of the loop.
+* :func:`cancel_everywhere`: a run can be cancelled at any turn of the loop;
+* :func:`any_order`: a run comes out right in whatever order its requirements allow.
 
 The reference model, for those who work on the engine:
 
@@ -23,13 +25,16 @@ A graph of your own, and what it makes of a server that never answers, in no tim
 >>> from engine import Engine, Job
 >>> async def answer():
 ...     await asyncio.sleep(3600)
->>> async def main():
-...     server = Job(answer, label="server", timeout=60, critical=False)
-...     report = Job(asyncio.sleep, 1, label="report", after=server)
-...     await Engine(server, report).corun()
-...     return server.state.value, report.state.value, report.ended_at
->>> run_virtual(main())
-('failed', 'finished', 61.0)
+>>> server = Job(answer, label="server", timeout=60, critical=False)
+>>> report = Job(asyncio.sleep, 1, label="report", after=server)
+>>> engine = Engine(server, report)
+>>> with virtual_clock() as clock:
+...     engine.orchestrate(), clock.time()
+(True, 61.0)
+>>> server
+<Job `server' failed !! TimeoutError: it took more than its 60s - [allows [report]]>
+
+:mod:`engine.testing.pytest_plugin` offers these as fixtures.
 
 Only the standard library is needed, but for graphs with pauses between attempts: tenacity.
 """
@@ -37,11 +42,12 @@ Only the standard library is needed, but for graphs with pauses between attempts
 from __future__ import annotations
 
 from .cancelling import CancelFailed, cancel_everywhere
-from .clock import Deadlock, VirtualLoop, run_virtual
+from .clock import Deadlock, VirtualLoop, run_virtual, virtual_clock
 from .graphs import random_graph, sketch
 from .judging import differences, violations
 from .leaks import Leaked, no_leaks
 from .model import Attempt, Fate, JobSpec, Prediction, predict
+from .ordering import OrderFailed, any_order
 from .sequencer import SequenceBroken, Sequencer
 from .stage import (
     Note,
@@ -63,6 +69,7 @@ __all__ = [
     "JobSpec",
     "Leaked",
     "Note",
+    "OrderFailed",
     "Performance",
     "Prediction",
     "ScriptedFailure",
@@ -71,6 +78,7 @@ __all__ = [
     "Sequencer",
     "Story",
     "VirtualLoop",
+    "any_order",
     "build",
     "cancel_everywhere",
     "check_story",
@@ -83,4 +91,5 @@ __all__ = [
     "run_virtual",
     "sketch",
     "violations",
+    "virtual_clock",
 ]

@@ -6,9 +6,12 @@ import asyncio
 from collections.abc import Callable
 
 from engine import Engine, watch
+from engine.errors import name_of
 
-from .clock import describe, run_virtual
+from .clock import run_virtual
 from .story import Story
+from .trying import faults_found, new_engine
+from .waiting import describe, unfinished, who_waits
 
 Cancel = Callable[[Engine, "asyncio.Task[bool]"], object]
 
@@ -19,12 +22,17 @@ class CancelFailed(AssertionError):
     Attributes:
         turn: the turn of the loop at which the run was cancelled.
         problems: what was wrong.
+        meanwhile: a line for each job that was not over when the run was cancelled.
     """
 
-    def __init__(self, turn: int, problems: list[str]) -> None:
+    def __init__(self, turn: int, problems: list[str], meanwhile: list[str]) -> None:
         self.turn = turn
         self.problems = tuple(problems)
-        super().__init__("\n  ".join([f"cancelled at turn {turn} of the loop:", *problems]))
+        self.meanwhile = tuple(meanwhile)
+        lines = [f"cancelled at turn {turn} of the loop:", *problems]
+        if meanwhile:
+            lines += ["what was not over at that turn:", *(f"  {line}" for line in meanwhile)]
+        super().__init__("\n  ".join(lines))
 
 
 def cancel_everywhere(
@@ -53,24 +61,24 @@ def cancel_everywhere(
     Raises:
         CancelFailed: a run did not end as it must.
         Deadlock: a run did not end at all.
+        TypeError: `make_engine` does not make an engine, or not a new one each time.
 
     >>> from engine import Engine, Job
     >>> import asyncio
     >>> cancel_everywhere(lambda: Engine(Job(asyncio.sleep, 10))) > 3
     True
     """
+    __tracebackhide__ = True
+    engine: Engine | None = None
     for turn in range(most + 1):
-        run = _CancelledRun(make_engine(), turn, cancel)
+        engine = new_engine(make_engine, engine, "cancel_everywhere")
+        run = _CancelledRun(engine, turn, cancel)
         if not run.play():
             return turn
-        if run.problems:
-            raise CancelFailed(turn, run.problems)
-        if check is not None:
-            try:
-                check(run.engine)
-            except AssertionError as error:
-                raise CancelFailed(turn, [str(error)]) from error
-    raise CancelFailed(most, [f"the run has not ended after {most} turns"])
+        problems = run.problems or faults_found(engine, check, f"cancelled at turn {turn}")
+        if problems:
+            raise CancelFailed(turn, problems, run.meanwhile)
+    raise CancelFailed(most, [f"the run has not ended after {most} turns"], run.meanwhile)
 
 
 class _CancelledRun:
@@ -81,6 +89,7 @@ class _CancelledRun:
         self.turn = turn
         self.cancel = cancel
         self.problems: list[str] = []
+        self.meanwhile: list[str] = []
         self.task: asyncio.Task[bool] | None = None
         self.reached = False
         self.story = Story()
@@ -106,6 +115,9 @@ class _CancelledRun:
             self.turn -= 1
         elif not self.task.done():
             self.reached = True
+            self.meanwhile = who_waits(
+                unfinished([self.engine]), asyncio.all_tasks(self.task.get_loop())
+            )
             if self.cancel is None:
                 self.task.cancel()
             else:
@@ -118,7 +130,7 @@ class _CancelledRun:
         begun = bool(self.story.ticks)
         for job in self.engine.iterate_jobs():
             if begun and not job.is_done():
-                self.problems.append(f"job {job.label} is still {job.state}")
+                self.problems.append(f"job {name_of(job)} is still {job.state}")
         if begun:
             self.problems += self.story.problems()
         left = asyncio.all_tasks() - {task, asyncio.current_task()}

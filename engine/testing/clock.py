@@ -5,43 +5,53 @@ no real second passes.  What really runs beside the loop (threads, sockets, chil
 before time jumps it is given some real time to come back.
 
 When nothing can happen any more, a loop with a real clock waits for ever.  This one raises
-:class:`Deadlock`, which names the tasks that wait and the lines where they do.
+:class:`Deadlock`, which names the jobs and tasks that wait, and what each waits for.
 """
 
 from __future__ import annotations
 
 import asyncio
 import heapq
+import inspect
 import itertools
 import math
 import selectors
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import suppress
+import weakref
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from contextvars import Context
-from pathlib import Path
 from typing import Any, TypeVar, TypeVarTuple
+
+from engine import AbstractJob, Engine, NotACoroutine, run, watch
+from engine.loop import lend
+from engine.text import safe_repr
+
+from .waiting import unfinished, who_waits
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 _PATIENT_TURNS = 10_000
 _RESOLUTION = time.get_clock_info("monotonic").resolution
-_ASYNCIO = str(Path(asyncio.__file__).parent)
 
 
 class Deadlock(RuntimeError):
     """Nothing can happen any more: no callback, no timer, and nobody outside to wait for.
 
     Attributes:
-        waiting: one line for each task that waits: its name and where it waits.
+        waiting: one line for each job and each other task that waits, and what it waits for.
+        jobs: the jobs among them.
     """
 
-    def __init__(self, waiting: tuple[str, ...]) -> None:
-        lines = "".join(f"\n  {line}" for line in waiting) or "\n  no task at all"
-        super().__init__(f"nothing can happen any more; these wait:{lines}")
-        self.waiting = waiting
+    def __init__(
+        self, waiting: Iterable[str], jobs: Iterable[AbstractJob] = (), now: float = 0.0
+    ) -> None:
+        self.waiting = tuple(waiting)
+        self.jobs = tuple(jobs)
+        lines = "".join(f"\n  {line}" for line in self.waiting) or "\n  no task at all"
+        super().__init__(f"nothing can happen any more at {now:g}s; these wait:{lines}")
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
@@ -70,6 +80,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._last_turn: int | None = None
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._numbers = itertools.count()
+        self._engines: list[weakref.ref[Engine]] = []
         super().__init__(_JumpingSelector(self._before_turn, self._jump, patience))
 
     def time(self) -> float:
@@ -93,7 +104,32 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """How many turns of the loop have begun."""
         return self._turns
 
-    def cancel_all(self) -> None:
+    def run_until_complete(self, future: Generator[Any, None, T] | Awaitable[T]) -> T:
+        """Run until `future` is done, as every event loop does."""
+        __tracebackhide__ = True
+        try:
+            return super().run_until_complete(future)
+        except Deadlock as deadlock:
+            # Where inside the loop that was found out leads nobody anywhere.
+            raise deadlock.with_traceback(None) from None
+
+    def sees(self, engine: Engine) -> None:
+        """Remember an engine whose run begins, to tell its jobs in a deadlock; see `watch`."""
+        if asyncio.get_running_loop() is self:
+            self._engines.append(weakref.ref(engine))
+
+    def finish(self) -> None:
+        """Cancel what is left, give it some time to end, and close the loop."""
+        if self.is_closed():
+            return
+        try:
+            self._cancel_all()
+            self.run_until_complete(self.shutdown_asyncgens())
+            self.run_until_complete(self.shutdown_default_executor())
+        finally:
+            self.close()
+
+    def _cancel_all(self) -> None:
         """Cancel all tasks, and run until they have ended or ten thousand turns have passed.
 
         What they raise meanwhile is nobody's any more, and is told to the exception handler.
@@ -135,7 +171,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             heapq.heappop(self._timers)
         when = self._timers[0][0] if self._timers else math.inf
         if when == math.inf:
-            raise Deadlock(tuple(sorted(describe(task) for task in asyncio.all_tasks(self))))
+            engines = [engine for known in self._engines if (engine := known()) is not None]
+            jobs = unfinished(engines)
+            raise Deadlock(who_waits(jobs, asyncio.all_tasks(self)), jobs, self._now)
         # A timer is due when the clock has passed it by asyncio's resolution: beyond some months
         # that is lost in rounding, and the next number up has to do.
         self._now = when if when + _RESOLUTION > when else math.nextafter(when, math.inf)
@@ -191,10 +229,47 @@ class _JumpingSelector(selectors.BaseSelector):
 
     def _outside(self) -> frozenset[object]:
         """Return what may wake the loop by itself: new threads, watched files."""
-        threads = {thread for thread in threading.enumerate() if thread not in self._threads}
+        ours = {*self._threads, threading.current_thread()}
+        threads = {thread for thread in threading.enumerate() if thread not in ours}
         watched = self._real.get_map()
         # One file is always watched, and says nothing by itself: what call_soon_threadsafe uses.
         return frozenset(threads | set(watched) if len(watched) > 1 else threads)
+
+
+@contextmanager
+def virtual_clock(
+    *,
+    start: float = 0.0,
+    patience: float = 1.0,
+    on_turn: Callable[[int], object] | None = None,
+) -> Iterator[VirtualLoop]:
+    """Have all that this thread runs meanwhile go by a clock that jumps.
+
+    `Engine.orchestrate()` and :func:`engine.run` use the loop that is given, which also tells the
+    time.  Tasks that are left at the end are cancelled, and get some time to end.
+
+    Args:
+        start: what the clock says at the beginning, in seconds.
+        patience: real seconds that threads and open files get to come back before time jumps.
+        on_turn: called at the beginning of every turn of the loop with its number (from 0).
+
+    Raises:
+        Deadlock: out of what is run: nothing can happen any more.
+
+    >>> from engine import Engine, Job
+    >>> import asyncio
+    >>> with virtual_clock() as clock:
+    ...     Engine(Job(asyncio.sleep, 7200), timeout=3600).orchestrate()
+    ...     clock.time()
+    False
+    3600.0
+    """
+    loop = VirtualLoop(start=start, patience=patience, on_turn=on_turn)
+    try:
+        with lend(loop), watch(loop.sees):
+            yield loop
+    finally:
+        _apart(loop.finish)
 
 
 def run_virtual(
@@ -204,13 +279,14 @@ def run_virtual(
     patience: float = 1.0,
     on_turn: Callable[[int], object] | None = None,
 ) -> T:
-    """Run `main` as `asyncio.run` does, on a :class:`VirtualLoop`, and return its result.
+    """Run the coroutine `main` under a :func:`virtual_clock`, and return its result.
 
-    Tasks that are left at the end are cancelled and get some time to end.  Unlike `asyncio.run`
-    this does not wait for ever for one that swallows its cancellation.
+    As `asyncio.run` does, but in a notebook cell too; and a task that is left and swallows its
+    cancellation is not waited for.
 
     Raises:
         Deadlock: nothing can happen any more and `main` has not ended.
+        NotACoroutine: `main` is not a coroutine.
 
     >>> import asyncio
     >>> async def an_hour():
@@ -221,37 +297,22 @@ def run_virtual(
     >>> run_virtual(an_hour())
     3600.0
     """
-    loop = VirtualLoop(start=start, patience=patience, on_turn=on_turn)
+    __tracebackhide__ = True
+    is_coroutine = inspect.iscoroutine(main)
+    if not is_coroutine:
+        text = f"run_virtual() takes a coroutine, as run_virtual(main()), not {safe_repr(main, 80)}"
+        raise NotACoroutine(text, main)
+    with virtual_clock(start=start, patience=patience, on_turn=on_turn):
+        return run(main)
+
+
+def _apart(call: Callable[[], None]) -> None:
+    """Call what runs a loop: in another thread, if one is running in this one."""
     try:
-        return loop.run_until_complete(main)
-    finally:
-        try:
-            loop.cancel_all()
-            loop.run_until_complete(loop.shutdown_asyncgens())
-            loop.run_until_complete(loop.shutdown_default_executor())
-        finally:
-            loop.close()
-
-
-def describe(task: asyncio.Task[Any]) -> str:
-    """Return the name of a task and where it waits: the innermost line that is not asyncio's."""
-    where = "not started, or over"
-    for code, line in _frames(task.get_coro()):
-        if code.co_filename.startswith(_ASYNCIO):
-            where += f" (in {code.co_qualname})"
-            break
-        where = f"{code.co_filename}:{line} in {code.co_qualname}"
-    return f"{task.get_name()}: {where}"
-
-
-def _frames(awaited: Any) -> Iterator[tuple[Any, int]]:
-    """Yield code and line of each coroutine or generator that waits, outermost first."""
-    while awaited is not None:
-        for kind, inner in (("cr", "cr_await"), ("gi", "gi_yieldfrom"), ("ag", "ag_await")):
-            frame = getattr(awaited, f"{kind}_frame", None)
-            if frame is not None:
-                yield frame.f_code, frame.f_lineno
-                awaited = getattr(awaited, inner)
-                break
-        else:
-            return
+        asyncio.get_running_loop()
+    except RuntimeError:
+        call()
+    else:
+        helper = threading.Thread(target=call, name="virtual clock")
+        helper.start()
+        helper.join()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import sys
 import threading
 import time
 import types
@@ -21,9 +22,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from engine import AbstractJob
+from engine import AbstractJob, run
 
-from .clock import describe
+from .waiting import describe
 
 _POLL = 0.005
 _HEAVY = (asyncio.Future, AbstractJob, BaseException, types.CoroutineType, types.FrameType)
@@ -46,16 +47,17 @@ def no_leaks(*, patience: float = 1.0, cycles: bool = False) -> Iterator[None]:
         cycles: also look for jobs, tasks, coroutines, exceptions and frames that hold each other
             in a cycle, so that only the garbage collector can take them away.
 
-    A block that ends with an exception is not checked.  The event loop that a thread keeps for its
-    runs (see :func:`engine.run`) is made at the first run in that thread: have one before.
+    A block that ends with an exception is not checked.  The event loop that this thread keeps for
+    its runs (see :func:`engine.run`), and threads of that loop's own pool that have nothing to do,
+    are not left behind: they are kept.
 
-    >>> from engine import Engine, Job, run
+    >>> from engine import Engine, Job
     >>> import asyncio
-    >>> run(asyncio.sleep(0))
     >>> with no_leaks():
     ...     Engine(Job(asyncio.sleep, 0)).orchestrate()
     True
     """
+    run(asyncio.sleep(0))  # has the loop made that is kept
     gc.collect()
     before = _census()
     logged = _Collector()
@@ -63,7 +65,8 @@ def no_leaks(*, patience: float = 1.0, cycles: bool = False) -> Iterator[None]:
     logger.addHandler(logged)
     try:
         with warnings.catch_warnings(record=True) as warned, _collector_held_back(cycles):
-            warnings.simplefilter("always")
+            # All other filters are those of the block, which may be made of errors.
+            warnings.filterwarnings("always", ".* never awaited", RuntimeWarning)
             yield
             garbage = _cyclic_garbage() if cycles else []
             found = _left(before, patience) + garbage
@@ -95,7 +98,7 @@ def _census() -> dict[tuple[str, object], str]:
     """Return all there is: kind and identity of each thing, and how to describe it."""
     return {
         **{("task", id(task)): describe(task) for task in _tasks()},
-        **{("thread", thread): repr(thread) for thread in threading.enumerate()},
+        **{("thread", thread): repr(thread) for thread in _threads()},
         **{("file", number): text for number, text in _files()},
         **{("child process", pid): pid for pid in _children()},
     }
@@ -107,6 +110,18 @@ def _tasks() -> Iterator[asyncio.Task[Any]]:
         # By type(), as isinstance() would ask proxies and run foreign code.
         if issubclass(type(thing), asyncio.Task) and not thing.done():
             yield thing
+
+
+def _threads() -> Iterator[threading.Thread]:
+    for thread in threading.enumerate():
+        if not (thread.name.startswith("asyncio_") and _is_idle(thread)):
+            yield thread
+
+
+def _is_idle(thread: threading.Thread) -> bool:
+    """Whether a thread of ``asyncio.to_thread`` has nothing to do."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    return frame is not None and frame.f_code.co_name == "_worker"
 
 
 def _files() -> Iterator[tuple[str, str]]:

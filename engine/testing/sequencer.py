@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 
 
 class SequenceBroken(RuntimeError):
@@ -43,30 +42,50 @@ class Sequencer:
         self._broken = False
 
     def __call__(self, position: int) -> AbstractAsyncContextManager[None]:
-        """Return a context manager to enter with ``async with``; `position` counts from 0."""
+        """Return a context manager to enter with ``async with``; `position` counts from 0.
+
+        Raises:
+            ValueError: `position` is negative, or was used before.
+            SequenceBroken: a step before this one was given up.
+        """
+        if position < 0:
+            raise ValueError(f"steps are numbered 0, 1, 2...; {position} is none of these")
         if position in self._claimed:
             raise ValueError(f"step {position} of this sequence is used twice")
-        if self._broken:
-            raise SequenceBroken(f"step {position} can never come: an earlier one was given up")
+        self._check(position)
         self._claimed.add(position)
-        return self._step(position)
+        return _Step(self, position)
 
-    @asynccontextmanager
-    async def _step(self, position: int) -> AsyncIterator[None]:
+    async def wait_for(self, position: int) -> None:
+        """Wait until step `position` may begin."""
         if position > 0:
             try:
                 await self._ended[position - 1].wait()
             except asyncio.CancelledError:
-                self._break()
+                self._broken = True
+                for ended in self._ended.values():
+                    ended.set()
                 raise
-            if self._broken:
-                raise SequenceBroken(f"step {position} can never come: an earlier one was given up")
-        try:
-            yield
-        finally:
-            self._ended[position].set()
+            self._check(position)
 
-    def _break(self) -> None:
-        self._broken = True
-        for ended in self._ended.values():
-            ended.set()
+    def end(self, position: int) -> None:
+        """Let the step after `position` begin."""
+        self._ended[position].set()
+
+    def _check(self, position: int) -> None:
+        if self._broken:
+            raise SequenceBroken(f"step {position} can never come: an earlier one was given up")
+
+
+class _Step(AbstractAsyncContextManager[None]):
+    """One step; with frames of our own, so that a deadlock shows the line of the user."""
+
+    def __init__(self, sequencer: Sequencer, position: int) -> None:
+        self._sequencer = sequencer
+        self._position = position
+
+    async def __aenter__(self) -> None:
+        await self._sequencer.wait_for(self._position)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._sequencer.end(self._position)
