@@ -38,7 +38,7 @@ def any_order(
     *,
     check: Callable[[Engine], object] | None = None,
     seeds: Iterable[int] = range(50),
-    delay: float = 100.0,
+    delay: float = 3600.0,
 ) -> None:
     """Run a graph again and again on a virtual clock, with its jobs in other orders each time.
 
@@ -50,8 +50,8 @@ def any_order(
         check: raises AssertionError if something is wrong with the engine after a run.  Without it
             the run must succeed.
         seeds: one run for each; the same seed holds back the same jobs for as long.
-        delay: a job is held back for up to that many seconds, at every depth.  What bounds a run as
-            a whole, its `timeout`, does not know of that.
+        delay: a job, at every depth, is held back for 1 to that many seconds, more often for few.
+            What bounds a run as a whole, its `timeout`, does not know of that.
 
     Raises:
         OrderFailed: a run did not do what it must.
@@ -109,7 +109,7 @@ def _hold_back(engine: Engine, rng: Random, delay: float) -> None:
             # Forever jobs take no slot of a window, and what is not critical has no say.
             wait = Job(
                 _wait,
-                rng.random() * delay,
+                delay ** rng.random(),
                 label=f"hold back {name_of(job)}",
                 forever=True,
                 notify=True,

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from engine import AbstractJob, Engine, Job, State
+from engine import AbstractJob, Engine, Job, NotACoroutine, Pool, State, run
 from engine.testing import (
     Attempt,
     CancelFailed,
@@ -28,8 +28,10 @@ from engine.testing import (
     IllegalStory,
     JobSpec,
     Leaked,
+    OrderFailed,
     SequenceBroken,
     Sequencer,
+    any_order,
     cancel_everywhere,
     check_story,
     differences,
@@ -40,6 +42,7 @@ from engine.testing import (
     run_virtual,
     sketch,
     violations,
+    virtual_clock,
 )
 from engine.ticks import (
     JobReady,
@@ -52,6 +55,7 @@ from engine.ticks import (
     StopReason,
     Tick,
 )
+from tests.engine.cast import now
 
 # The virtual clock
 
@@ -120,6 +124,39 @@ def test_a_deadlock_names_what_waits() -> None:
     ) as got:
         run_virtual(main())
     assert len(got.value.waiting) == 2
+
+
+def test_a_deadlock_names_the_jobs_and_what_each_waits_for() -> None:
+    gate = asyncio.Event()
+    held = Pool(1, label="held")
+    held.take("somebody else")
+    holds = Job(waits_for, gate, label="holds")
+    opens = Job(waits_for, gate, label="opens")
+    inner = Engine(Job(waits_for, gate, label="inside"), label="inner")
+    server = Job(waits_for, gate, label="server", forever=True, notify=True)
+    client = Job(waits_for, gate, label="client", required=[server, holds], after=opens)
+    painter = Job(waits_for, gate, pool=held)
+    late = Engine(Job(waits_for, gate), label="late", required=inner)
+    engine = Engine(holds, inner, opens, server, client, painter, late, jobs_window=2)
+    with virtual_clock(), pytest.raises(Deadlock) as got:
+        engine.orchestrate()
+    (here,) = {line.split(" at ")[1].split(" in ")[0] for line in got.value.waiting[:1]}
+    assert here.startswith("tests/engine/test_testing.py:")
+    assert got.value.waiting == (
+        f"job holds: running, at {here} in waits_for (in Event.wait)",
+        f"job inside: running, at {here} in waits_for (in Event.wait)",
+        "job opens: scheduled, waits for a slot of its engine's window",
+        f"job server: running, at {here} in waits_for (in Event.wait)",
+        "job client: idle, waits for server (not ready), holds (running), opens (scheduled)",
+        "job NOLABEL (waits_for): scheduled, waits for a slot of <Pool `held' 1/1>",
+        "job late: idle, waits for inner (running)",
+    )
+    assert got.value.jobs == (holds, *inner, opens, server, client, painter, late)
+    assert all(job.is_done() for job in engine.iterate_jobs())
+
+
+async def waits_for(gate: asyncio.Event) -> None:
+    await gate.wait()
 
 
 def test_to_sleep_for_ever_is_a_deadlock() -> None:
@@ -245,6 +282,31 @@ def test_turns_are_counted() -> None:
     assert len(turns) >= 2
 
 
+def test_orchestrate_and_run_go_by_a_virtual_clock() -> None:
+    with virtual_clock(start=1000) as clock:
+        assert Engine(Job(asyncio.sleep, 3600)).orchestrate()
+        run(asyncio.sleep(60))
+        assert clock.time() == 1000 + 3600 + 60
+    assert clock.is_closed()
+    assert run(now()) != clock.time()
+
+
+def test_a_virtual_clock_works_where_a_loop_is_running() -> None:
+    async def cell() -> tuple[bool, float, float]:
+        with virtual_clock() as clock:
+            good = Engine(Job(asyncio.sleep, 3600)).orchestrate()
+            return good, clock.time(), run_virtual(now())
+
+    began = time.monotonic()
+    assert asyncio.run(cell()) == (True, 3600, 0)
+    assert time.monotonic() - began < 1
+
+
+def test_what_is_no_coroutine_is_refused_with_advice() -> None:
+    with pytest.raises(NotACoroutine, match=r"as run_virtual\(main\(\)\), not <function now"):
+        run_virtual(now)  # type: ignore[arg-type]
+
+
 # The sequencer
 
 
@@ -268,6 +330,20 @@ def test_a_step_is_used_once() -> None:
     step(0)
     with pytest.raises(ValueError, match="step 0 of this sequence is used twice"):
         step(0)
+
+
+def test_steps_are_numbered_from_0() -> None:
+    with pytest.raises(ValueError, match=r"steps are numbered 0, 1, 2\.\.\.; -1 is none"):
+        Sequencer()(-1)
+
+
+def test_a_step_that_never_comes_is_a_deadlock_that_shows_the_line() -> None:
+    async def take(step: Sequencer) -> None:
+        async with step(1):
+            raise AssertionError("nobody may get here")
+
+    with pytest.raises(Deadlock, match=r"job second: running, at .*test_testing.py:\d+ in .*take"):
+        run_virtual(Engine(Job(take, Sequencer(), label="second")).corun())
 
 
 def test_a_step_that_raises_lets_the_next_one_come() -> None:
@@ -488,6 +564,24 @@ def test_a_cycle_is_found_and_taken_away() -> None:
         pass
 
 
+def test_what_a_loop_keeps_is_no_leak() -> None:
+    def runs_in_a_thread_of_its_own() -> None:
+        with no_leaks():
+            assert Engine(Job(asyncio.to_thread, len, "abc")).orchestrate()
+        looked.append("twice")
+
+    looked: list[str] = []
+    thread = threading.Thread(target=runs_in_a_thread_of_its_own)
+    thread.start()
+    thread.join()
+    assert looked
+
+
+def test_filters_of_warnings_hold_inside() -> None:
+    with no_leaks(), pytest.raises(UserWarning, match="an error here"):
+        warnings.warn("an error here", stacklevel=1)
+
+
 def test_other_warnings_come_through() -> None:
     with pytest.warns(UserWarning, match="for the user"), no_leaks():
         warnings.warn("for the user", stacklevel=1)
@@ -674,3 +768,106 @@ def test_another_way_to_cancel_may_be_chosen() -> None:
 def test_a_run_without_end_is_told() -> None:
     with pytest.raises(CancelFailed, match="has not ended after 3 turns"):
         cancel_everywhere(lambda: Engine(Job(asyncio.sleep, 1)), most=3)
+
+
+def test_what_ran_when_it_was_cancelled_is_told() -> None:
+    def check(engine: Engine) -> None:
+        assert engine.jobs[0].state is not State.FINISHED, "ended too early"
+
+    with pytest.raises(CancelFailed, match="ended too early\n") as got:
+        cancel_everywhere(chain, check=check)
+    first, second = got.value.meanwhile
+    assert first.startswith("job first: running, at tests/engine/test_testing.py:")
+    assert second == "job second: idle, waits for first (running)"
+    assert f"what was not over at that turn:\n    {first}\n    {second}" in str(got.value)
+
+
+ALWAYS_THE_SAME = Engine(Job(asyncio.sleep, 1))
+
+
+@pytest.mark.parametrize("tool", [cancel_everywhere, any_order])
+@pytest.mark.parametrize(
+    ("make", "problem"),
+    [
+        (Engine(), "not <Engine"),
+        (lambda: None, "this one returned None"),
+        (lambda: ALWAYS_THE_SAME, "the same engine twice"),
+    ],
+)
+def test_what_makes_no_engines_is_refused(tool: Any, make: Any, problem: str) -> None:
+    with pytest.raises(TypeError, match=rf"{tool.__name__}\(\) takes a function .*{problem}"):
+        tool(make)
+
+
+def test_an_error_of_the_check_itself_says_when() -> None:
+    def check(engine: Engine) -> None:
+        raise KeyError("missing")
+
+    for tool, note in ((cancel_everywhere, "cancelled at turn 0"), (any_order, "with seed 0")):
+        with pytest.raises(KeyError) as got:
+            tool(chain, check=check)
+        assert got.value.__notes__ == [note]
+
+
+# Any order
+
+
+class Shelf:
+    """What some jobs put down and others take."""
+
+    def __init__(self) -> None:
+        self.things: list[str] = []
+
+    async def put(self, name: str, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        self.things.append(name)
+
+    async def take(self, name: str) -> None:
+        self.things.remove(name)
+
+
+def kitchen(*, right: bool) -> Engine:
+    """Make a graph which is wrong in that `eat` only happens to come after `cook`."""
+    shelf = Shelf()
+    cook = Job(shelf.put, "soup", 5, label="cook")
+    wash = Job(shelf.put, "spoon", 8, label="wash")
+    eat = Job(shelf.take, "soup", label="eat", required=[wash, cook] if right else wash)
+    return Engine(Engine(cook, wash, eat, label="kitchen", jobs_window=2))
+
+
+def test_a_requirement_that_is_missing_is_found() -> None:
+    assert run_virtual(kitchen(right=False).corun())
+    with pytest.raises(OrderFailed, match="eat failed: ValueError") as got:
+        any_order(lambda: kitchen(right=False))
+    started = [job.label for job in got.value.order]
+    assert started == ["wash", "eat"] or started.index("eat") == 2
+    assert f"with seed {got.value.seed}, jobs started in this order: " in str(got.value)
+    with pytest.raises(OrderFailed) as again:
+        any_order(lambda: kitchen(right=False), seeds=[got.value.seed])
+    assert str(again.value) == str(got.value)
+
+
+def test_a_right_graph_comes_out_right_in_any_order() -> None:
+    orders = set()
+
+    def check(engine: Engine) -> None:
+        assert engine.exit_status == 0, engine.why()
+        jobs = [job for job in engine.iterate_jobs() if not job.forever]
+        orders.add(tuple(sorted((job.started_at or 0, job.label) for job in jobs)))
+
+    any_order(lambda: kitchen(right=True), check=check)
+    assert len(orders) > 10
+
+
+def test_what_never_ends_in_some_order_says_in_which() -> None:
+    def two_that_meet() -> Engine:
+        gate = asyncio.Event()
+
+        async def opens() -> None:
+            gate.set()
+
+        return Engine(Job(opens, label="opens"), Job(waits_for, gate, label="meets"), jobs_window=1)
+
+    with pytest.raises(Deadlock, match="job opens: scheduled") as got:
+        any_order(two_that_meet)
+    assert "of any_order()" in got.value.__notes__[0]
