@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, Literal, TypeAlias
 
-from engine import AbstractJob, BadOption, Engine, RunEnded, Sequence, Tick, watch
+from engine import AbstractJob, BadOption, Engine, RunEnded, RunStarted, Sequence, Tick, watch
 from engine.text import safe_repr
 
+from .deadly import exits_on_signals
 from .display import Display, Face
 from .lines import Json, Plain
 from .logs import told_once
@@ -109,9 +111,11 @@ def attach(
     """
     _check(ui)
     guests: list[_Guest] = []
+    pid = os.getpid()
 
     def guest(started: Engine) -> _Guest | None:
-        if engine is not None and started is not engine:
+        # A child process inherits this, but not the thread that shows something.
+        if (engine is not None and started is not engine) or os.getpid() != pid:
             return None
         guests.append(_Guest(started, ui, ascii))
         return guests[-1]
@@ -128,11 +132,17 @@ class _Guest:
     """Shows a run that somebody else began; ends with the run, or when it is closed."""
 
     def __init__(self, engine: Engine, ui: Ui, ascii_only: bool | None) -> None:
+        self._engine = engine
+        self._signals = ExitStack()
         self._shown = ExitStack()
-        self._display = self._shown.enter_context(_shown(engine, ui, ascii_only))
+        # Whoever began the run may be long in leaving it, after a second Ctrl-C.
+        is_lost = asyncio.get_running_loop().is_closed
+        self._display = self._shown.enter_context(_shown(engine, ui, ascii_only, is_lost))
 
     def put_nowait(self, event: Tick) -> None:
         """Show an event."""
+        if isinstance(event, RunStarted) and self._display is not None:
+            self._signals.enter_context(exits_on_signals(self._engine.cancel))
         if self._display is not None:
             self._display.put_nowait(event)
         if isinstance(event, RunEnded):
@@ -140,7 +150,8 @@ class _Guest:
 
     def close(self) -> None:
         """Give the terminal back; a second call does nothing."""
-        self._shown.close()
+        with self._signals:
+            self._shown.close()
 
 
 class _Controls:
@@ -165,15 +176,36 @@ class _Controls:
 _showing = threading.Lock()
 """Held while a run is shown: runs that begin meanwhile, inside it or beside it, are not."""
 
+_rules: list[tuple[Ui | None, bool | None]] = []
+"""What `ruled` was told; the last counts."""
+
 
 @contextmanager
-def _shown(engine: Engine, ui: Ui, ascii_only: bool | None) -> Iterator[Display | None]:
+def ruled(ui: Ui | None, ascii_only: bool | None) -> Iterator[None]:
+    """Have runs that begin meanwhile shown so, whatever their engines say; None: as these say."""
+    rule = ui, ascii_only
+    _rules.append(rule)
+    try:
+        yield
+    finally:
+        _rules.remove(rule)
+
+
+@contextmanager
+def _shown(
+    engine: Engine, ui: Ui, ascii_only: bool | None, is_lost: Callable[[], bool] = lambda: False
+) -> Iterator[Display | None]:
     """Give the display for the run that is about to begin, or None if it shows nothing."""
+    if _rules:
+        ruled_ui, ruled_ascii = _rules[-1]
+        ui = ui if ruled_ui is None else ruled_ui
+        ascii_only = ascii_only if ruled_ascii is None else ruled_ascii
     if ui == "none" or not _showing.acquire(blocking=False):
         yield None
         return
     try:
-        display = Display(partial(_face, _Controls(engine), ui, ascii_only))
+        face = partial(_face, _Controls(engine), ui, ascii_only)
+        display = Display(face, is_lost=is_lost)
         with told_once():
             try:
                 yield display

@@ -75,10 +75,15 @@ class Display:
 
     Args:
         face: makes what shows it, once it starts.
+        is_lost: tells, in any thread, that the run was left in its middle and cannot go on: then
+            the terminal is given back, even if it is long until `close`.
     """
 
-    def __init__(self, face: Callable[[], Face]) -> None:
+    def __init__(
+        self, face: Callable[[], Face], *, is_lost: Callable[[], bool] = lambda: False
+    ) -> None:
         self._make_face = face
+        self._is_lost = is_lost
         self._queue = CoalescingQueue()
         self._show: _Show | None = None
         self._closed = False
@@ -91,7 +96,7 @@ class Display:
         if self._show is None and isinstance(event, RunStarted):
             # Closed if this fails: then there is nobody to take what would be put.
             self._closed = True
-            self._show = _Show(self._make_face(), self._queue)
+            self._show = _Show(self._make_face(), self._queue, self._is_lost)
             self._closed = False
 
     def close(self) -> None:
@@ -104,9 +109,10 @@ class Display:
 class _Show:
     """The thread of a display, and its face."""
 
-    def __init__(self, face: Face, queue: CoalescingQueue) -> None:
+    def __init__(self, face: Face, queue: CoalescingQueue, is_lost: Callable[[], bool]) -> None:
         self._face = face
         self._queue = queue
+        self._is_lost = is_lost
         self._wake = Wake()
         self._ending = False
         self._given_back = threading.Event()
@@ -136,7 +142,7 @@ class _Show:
     def _run(self) -> None:
         block_signals()
         try:
-            while not self._ending:
+            while not (self._ending or self._is_lost()):
                 try:
                     self._turn()
                 except Exception as error:
