@@ -1,19 +1,23 @@
 """One ssh server on loopback that runs real commands; :mod:`sshjobs.sandbox` makes fleets of them.
 
-It does as sshd does, but that a child which a command left behind loses its channel after half a
-second of silence, so that no client waits for it for ever.
+It does as a stock sshd does, `MaxSessions` and `MaxStartups` included, but that a child which a
+command left behind loses its channel after half a second of silence, so that no client waits for it
+for ever.  What can go wrong with it is a list of conditions, see :mod:`sshjobs.faults`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import getpass
 import os
 import posixpath
+import random
 import signal
 import sys
 import termios
 import time
+from collections.abc import Awaitable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -21,11 +25,21 @@ from typing import Any
 
 import asyncssh
 
+from .faults import Condition, worst
+from .wires import Entrance
+
 LOOPBACK = "127.0.0.1"
 MARK = "ORCHESTRION_FLEET"
 """The variable in the environment of all commands that tells whose they are."""
 
+MAX_SESSIONS = 10
+"""So many sessions can be open at once on a connection."""
+MAX_STARTUPS = (10, 30, 100)
+"""From so many connections that are not logged in on, newcomers are dropped, with this probability,
+in percent; it rises to 100 at that many."""
+
 _KEY_TYPE = "ssh-ed25519"
+_SFTP_VERSION = 3
 _SHELL = "/bin/sh"
 _CHUNK = 1 << 16
 _LINGER = 0.5  # seconds of silence after which a child left behind loses its channel
@@ -39,6 +53,10 @@ os.login_tty(0)
 signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
 os.execv(sys.argv[1], sys.argv[1:])
+"""
+# No file can grow beyond nothing.  For want of a disk that is full, this is as close as one comes
+# without being root: the error is EFBIG, and not ENOSPC.
+_ON_FULL_DISK = """trap '' XFSZ; ulimit -S -f 0; exec "$@"
 """
 
 
@@ -56,18 +74,28 @@ def user_name() -> str:
 
 
 class Host:
-    """One server: its folders, its key, its connections and the commands they started."""
+    """One server: its folders, its key, its connections and the commands they started.
+
+    Attributes:
+        name: what it is called.
+        port: where it listens.
+        home: the folder where its commands start.
+        mark: what the environment of its commands has as a word of ``MARK``.
+        logins: the connections that are logged in.
+    """
 
     def __init__(self, name: str, folder: Path, key: asyncssh.SSHKey, mark: str) -> None:
         self.name = name
         self.port = 0
         self.home = folder / "home"
+        self.mark = f"{mark}-{name}"
+        self.client_key = key.convert_to_public()
+        self.connections: set[asyncssh.SSHServerConnection] = set()
+        self.logins: set[asyncssh.SSHServerConnection] = set()
         self._temporary = folder / "tmp"
-        self._client_key = key.convert_to_public()
         self._host_key = make_key()
-        self._mark = mark
-        self._acceptor: asyncssh.SSHAcceptor | None = None
-        self._connections: set[asyncssh.SSHServerConnection] = set()
+        self._entrance = Entrance(self._admits)
+        self._conditions: list[Condition] = []
         self._commands: set[asyncio.Task[None]] = set()
         self._groups: set[int] = set()
         for path in (self.home, self._temporary):
@@ -75,44 +103,72 @@ class Host:
 
     async def listen(self) -> None:
         """Take connections from now on, on a port that the system chooses."""
-        self._acceptor = await asyncssh.listen(
+        await asyncssh.listen(
             LOOPBACK,
             0,
-            server_factory=partial(_Login, self._connections, self._client_key),
+            tunnel=self._entrance,
+            server_factory=partial(_Login, self),
             server_host_keys=[self._host_key],
-            process_factory=self._accept,
-            sftp_factory=partial(_Sftp, self.home),
             encoding=None,
             line_editor=False,
         )
-        self.port = self._acceptor.get_port()
+        self.port = self._entrance.get_port()
 
     def known_hosts_line(self) -> str:
         """Return the line of a known_hosts file that trusts this server."""
         public = self._host_key.export_public_key().decode()
         return f"[{LOOPBACK}]:{self.port} {public}"
 
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing can be written to files."""
+        return self._entrance.condition.full
+
+    def add(self, condition: Condition) -> None:
+        """Have one more thing go wrong."""
+        self._conditions.append(condition)
+        self._entrance.change(worst(self._conditions))
+
+    def remove(self, condition: Condition) -> None:
+        """Have one of these less."""
+        self._conditions.remove(condition)
+        self._entrance.change(worst(self._conditions))
+
+    def cut(self) -> None:
+        """Cut all connections; commands go on."""
+        self._entrance.cut()
+
+    def kill(self) -> None:
+        """Kill all commands, with those of their children that did not leave them."""
+        for group in self._groups:
+            with suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)
+
     def close(self) -> None:
         """Stop listening and cut all connections; commands go on."""
-        if self._acceptor is not None:
-            self._acceptor.close()
-        for connection in list(self._connections):
-            connection.abort()
+        self._entrance.close()
+        self._entrance.cut()
 
     async def wait_closed(self) -> None:
         """Kill what still runs, and wait for the end of all that serves it."""
-        for connection in list(self._connections):
+        await self._entrance.wait_closed()
+        for connection in list(self.connections):
             await connection.wait_closed()
-        if self._acceptor is not None:
-            await self._acceptor.wait_closed()
         deadline = time.monotonic() + _KILL_TIMEOUT
         while self._commands and time.monotonic() < deadline:
-            for group in self._groups:
-                with suppress(ProcessLookupError):
-                    os.killpg(group, signal.SIGKILL)
+            self.kill()
             await asyncio.wait(self._commands, timeout=_POLL)
 
-    def _accept(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
+    def _admits(self, others: int) -> bool:
+        """Decide about a newcomer as sshd does."""
+        begin, rate, full = MAX_STARTUPS
+        startups = others - len(self.logins)
+        if startups < begin:
+            return True
+        return random.uniform(0, 100) > rate + (100 - rate) * (startups - begin) / (full - begin)
+
+    def accept(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
+        """Run a command; it may be over later than its connection."""
         # A task of ours, since those of the connection are not waited for.
         command = asyncio.create_task(self._run(process))
         self._commands.add(command)
@@ -142,6 +198,8 @@ class Host:
     ) -> asyncio.subprocess.Process:
         """Start the shell with the command, or alone, in a session of its own."""
         shell = [_SHELL] if process.command is None else [_SHELL, "-c", process.command]
+        if self.is_full:
+            shell = [_SHELL, "-c", _ON_FULL_DISK, _SHELL, *shell]
         if streams.terminal is not None:
             shell = [sys.executable, "-I", "-S", "-c", _ON_TERMINAL, *shell]
         stdin, stdout, stderr = streams.given
@@ -169,7 +227,7 @@ class Host:
         if process.term_type:
             env["TERM"] = process.term_type
         # A fleet may run inside a command of another fleet: both marks are kept.
-        env[MARK] = f"{os.environ.get(MARK, '')} {self._mark}"
+        env[MARK] = f"{os.environ.get(MARK, '')} {self.mark} "
         return env
 
 
@@ -244,24 +302,31 @@ async def _cancel(*tasks: asyncio.Task[Any]) -> None:
 
 
 class _Login(asyncssh.SSHServer):
-    """Who may come in: the holder of the fleet's key, as the current user."""
+    """One connection: the holder of the fleet's key comes in, as the current user."""
 
-    def __init__(
-        self, connections: set[asyncssh.SSHServerConnection], key: asyncssh.SSHKey
-    ) -> None:
-        self._connections = connections
-        self._key = key
-        self._connection: asyncssh.SSHServerConnection | None = None
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._sessions: set[_Session] = set()
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
-        """Keep the connection, so that it can be cut."""
+        """Have it known, so that its end can be waited for."""
         self._connection = conn
-        self._connections.add(conn)
+        self._host.connections.add(conn)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
-        if self._connection is not None:
-            self._connections.discard(self._connection)
+        self._host.connections.discard(self._connection)
+        self._host.logins.discard(self._connection)
+
+    def auth_completed(self) -> None:
+        """It is no newcomer any more."""
+        self._host.logins.add(self._connection)
+
+    def session_requested(self) -> _Session | bool:
+        """Open one more session, for a command or for files; False if there are too many."""
+        if len(self._sessions) >= MAX_SESSIONS:
+            return False
+        return _Session(self._host, self._sessions)
 
     def begin_auth(self, username: str) -> bool:
         """Nobody comes in without a key."""
@@ -273,7 +338,7 @@ class _Login(asyncssh.SSHServer):
 
     def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
         """Commands run as the current user, so that is the only name there is."""
-        return username == user_name() and key == self._key
+        return username == user_name() and key == self._host.client_key
 
     def connection_requested(
         self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
@@ -282,16 +347,37 @@ class _Login(asyncssh.SSHServer):
         return dest_host in {LOOPBACK, "localhost"}
 
 
+class _Session(asyncssh.SSHServerProcess[bytes]):
+    """One session of a connection, as long as it is open."""
+
+    def __init__(self, host: Host, sessions: set[_Session]) -> None:
+        super().__init__(host.accept, partial(_Sftp, host), _SFTP_VERSION, allow_scp=False)
+        self._sessions = sessions
+        sessions.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is closed."""
+        self._sessions.discard(self)
+        super().connection_lost(exc)
+
+
 class _Sftp(asyncssh.SFTPServer):
     """Files, with relative names taken from the home folder as sshd does."""
 
-    def __init__(self, home: Path, chan: asyncssh.SSHServerChannel[bytes]) -> None:
+    def __init__(self, host: Host, chan: asyncssh.SSHServerChannel[bytes]) -> None:
         super().__init__(chan)
-        self._home = os.fsencode(home)
+        self._host = host
+        self._home = os.fsencode(host.home)
 
     def map_path(self, path: bytes) -> bytes:
         """Return the path on this machine."""
         return posixpath.join(self._home, path)
+
+    def write(self, file_obj: object, offset: int, data: bytes) -> int | Awaitable[int]:
+        """Write to a file, if there is room."""
+        if self._host.is_full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().write(file_obj, offset, data)
 
 
 class _Streams:

@@ -15,6 +15,9 @@ folder of its node, in a session of its own.  As with sshd, a pty can be asked f
 goes away takes its pty along (the kernel then sends SIGHUP) but ends nothing that has none: whoever
 starts a command sees to its end.  What is left is killed when the fleet ends.
 
+What can go wrong with hosts and networks can be made to: :meth:`Fleet.drop` and the methods after
+it, whichever thread they are called from, while a run goes on.
+
 At the end, an exception and Ctrl-C included, processes, thread, sockets and folders are gone.
 Processes are found by a mark in their environment where there is a /proc; elsewhere one that leaves
 its process group escapes.
@@ -32,18 +35,19 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Iterable
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import asyncssh
 
 from engine import BadOption
-from engine.text import safe_repr
+from engine.text import safe_line, safe_repr
 
+from .faults import Condition, Fault
 from .loopback import LOOPBACK, Host, make_key, user_name
 from .node import SshNode
 
@@ -57,6 +61,8 @@ class Fleet:
     Args:
         count: how many nodes, at least 1; they are named ``node1``, ``node2``, ...
         gateway: whether connections to the nodes go through one more node, ``gateway``.
+        options: for all of the nodes, see :class:`~sshjobs.SshNode`: ``keepalive=0.2`` finds out in
+            0.6 seconds that a node is frozen.
 
     Use it as a context manager, with ``with`` or ``async with``; once ended it can be entered
     again, and is then a new fleet::
@@ -67,9 +73,22 @@ class Fleet:
 
     Starting takes some milliseconds a node.  Commands get a minimal environment: HOME, USER,
     LOGNAME, SHELL, TMPDIR (private to the node as well), and the PATH and language of this program.
+    Like a stock sshd the servers allow 10 sessions on a connection, and begin to drop newcomers
+    when 10 are not logged in yet.
+
+    What goes wrong is a :class:`~sshjobs.faults.Fault`: it begins at once, and ends with its block,
+    by its ``end()``, or with the fleet::
+
+        with fleet.freeze(first):
+            ...                                         # in a test, in a job
+        CallJob(fleet.drop, second, required=started)   # a job of its own
+
+    All of these methods take nodes of this fleet, one or more, the gateway too, and raise BadOption
+    if one is not: a node of another fleet, or none at all.  Before the fleet is entered and once it
+    has ended they raise RuntimeError.
     """
 
-    def __init__(self, count: int, *, gateway: bool = True) -> None:
+    def __init__(self, count: int, *, gateway: bool = True, **options: Any) -> None:
         given: object = count
         if not isinstance(given, int) or given < 1:
             raise BadOption(
@@ -77,6 +96,8 @@ class Fleet:
             )
         self._names = [f"node{number}" for number in range(1, count + 1)]
         self._gateway = "gateway" if gateway else None
+        self._options = options
+        SshNode("node1", config=None, **options)  # what is wrong with them is told here
         self._running: _Servers | None = None
 
     @property
@@ -100,8 +121,108 @@ class Fleet:
         return self._servers().config
 
     def home(self, node: SshNode) -> Path:
-        """Return the home folder of `node`; KeyError if it is not of this fleet."""
-        return self._servers().homes[node.hostname]
+        """Return the home folder of `node`."""
+        (host,) = self._hosts("home", [node])
+        return host.home
+
+    def drop(self, *nodes: SshNode) -> None:
+        """Cut all connections of `nodes`, once.
+
+        What runs there goes on, as far as it does not see to it itself; new connections are made.
+        """
+        for host in self._hosts("drop", nodes):
+            self._servers().do(host.cut)
+
+    def refuse(self, *nodes: SshNode) -> Fault:
+        """Have `nodes` refuse new connections, as if no server ran there; old ones stay."""
+        return self._fault("refuse", nodes, Condition(refusing=True))
+
+    def unplug(self, *nodes: SshNode) -> Fault:
+        """Have nobody reach `nodes`: connections hear nothing, and new ones get no answer at all.
+
+        Those who try run into their `connect_timeout`.  When it ends, all goes on as if the packets
+        had been sent again.
+        """
+        return self._fault("unplug", nodes, Condition(deaf=True, silent=True))
+
+    def freeze(self, *nodes: SshNode) -> Fault:
+        """Have the servers of `nodes` do nothing: who connects is let in, and hears nothing.
+
+        Those who try run into their `login_timeout`, and those who are there notice it by their
+        `keepalive`.  Commands go on.  When it ends, what was sent meanwhile is answered.
+        """
+        return self._fault("freeze", nodes, Condition(silent=True))
+
+    def power_off(self, *nodes: SshNode) -> Fault:
+        """Switch `nodes` off: commands are killed, connections cut, and new ones refused.
+
+        The end of it is the end of the boot.
+        """
+        fault = self._fault("power_off", nodes, Condition(refusing=True))
+        for host in self._hosts("power_off", nodes):
+            self._servers().do(host.cut)
+            self._servers().do(host.kill)
+        return fault
+
+    def slow(self, *nodes: SshNode, latency: float = 0.0, bandwidth: float | None = None) -> Fault:
+        """Slow the way to `nodes` down.
+
+        Args:
+            nodes: which.
+            latency: seconds that everything takes longer, in each direction.
+            bandwidth: bytes per second, for each connection in each direction.
+        """
+        if not latency >= 0:
+            raise _bad("slow", "latency", latency, "give a number of seconds")
+        if bandwidth is not None and not bandwidth > 0:
+            raise _bad("slow", "bandwidth", bandwidth, "give a number of bytes per second")
+        return self._fault("slow", nodes, Condition(latency=latency, bandwidth=bandwidth))
+
+    def fill(self, *nodes: SshNode) -> Fault:
+        """Have the disks of `nodes` full.
+
+        Over sftp all writing fails with ENOSPC.  Commands that start meanwhile cannot write to any
+        file either, but are told EFBIG ("File too large"), as this is done by a limit of theirs;
+        commands that run already are not concerned.
+        """
+        return self._fault("fill", nodes, Condition(full=True))
+
+    def leftovers(self) -> list[str]:
+        """Return what a test has left on the hosts: a line for each connection and process.
+
+        Connections are open as long as a job has not been shut down, or a node is held.  Processes
+        are told as far as /proc does.
+        """
+        return self._servers().leftovers()
+
+    def _fault(self, what: str, nodes: Sequence[SshNode], condition: Condition) -> Fault:
+        servers, hosts = self._servers(), self._hosts(what, nodes)
+
+        def begin() -> None:
+            for host in hosts:
+                host.add(condition)
+
+        def end() -> None:
+            for host in hosts:
+                host.remove(condition)
+
+        servers.do(begin)
+        told = ", ".join(host.name for host in hosts)
+        return Fault(f"{what} {told}", lambda: servers.do(end))
+
+    def _hosts(self, what: str, nodes: Sequence[SshNode]) -> list[Host]:
+        servers = self._servers()
+        if not nodes:
+            raise BadOption(f"Fleet.{what}: give one node, or more", "nodes", nodes)
+        config = (str(servers.config),)
+        for node in nodes:
+            given: object = node  # whatever it is
+            ours = isinstance(given, SshNode) and given.config == config
+            if not ours or node.hostname not in servers.hosts:
+                raise _bad(
+                    what, "node", node, f"it is none of this fleet: {', '.join(servers.hosts)}"
+                )
+        return [servers.hosts[node.hostname] for node in nodes]
 
     def __enter__(self) -> Self:
         servers = self._start()
@@ -149,7 +270,7 @@ class Fleet:
     def _start(self) -> _Servers:
         if self._running is not None:
             raise RuntimeError("this fleet is running already: make another one")
-        self._running = _Servers(self._names, gateway=self._gateway)
+        self._running = _Servers(self._names, self._gateway, self._options)
         return self._running
 
     def _stop(self) -> _Servers:
@@ -163,20 +284,28 @@ async def _wait(future: Future[None]) -> None:
     await asyncio.shield(asyncio.wrap_future(future))
 
 
+def _bad(what: str, option: str, value: object, advice: str) -> BadOption:
+    return BadOption(f"Fleet.{what}: {option} {safe_repr(value, 40)}: {advice}", option, value)
+
+
 class _Servers:
     """All servers of a fleet and their thread, from start to end.
 
-    The thread talks to others by three futures only: `started` is done once `nodes`, `homes` and
-    `config` are set, `stop` is set from outside, `ended` is done when nothing is left.
+    The thread talks to others by three futures: `started` is done once `nodes`, `hosts` and
+    `config` are set, `stop` is set from outside, `ended` is done when nothing is left.  Between the
+    first and the last, others can have it `do` something.
     """
 
-    def __init__(self, names: Iterable[str], *, gateway: str | None) -> None:
+    def __init__(
+        self, names: Iterable[str], gateway: str | None, options: Mapping[str, Any]
+    ) -> None:
         self.started: Future[None] = Future()
         self.stop: Future[None] = Future()
         self.ended: Future[None] = Future()
         self.nodes: dict[str, SshNode] = {}
-        self.homes: dict[str, Path] = {}
+        self.hosts: dict[str, Host] = {}
         self._gateway = gateway
+        self._options = options
         self._names = [name for name in (gateway, *names) if name is not None]
         self._mark = uuid.uuid4().hex
         self._folder = Path(tempfile.mkdtemp(prefix="fleet-"))
@@ -185,6 +314,37 @@ class _Servers:
         self._clean = weakref.finalize(self, _clean, os.getpid(), self._folder, self._mark)
         self.thread = threading.Thread(target=self._main, name="fleet", daemon=True)
         self.thread.start()
+
+    def do(self, work: Callable[[], None]) -> None:
+        """Have the thread do it, and wait until it has; once the fleet has ended do nothing."""
+        done: Future[None] = Future()
+
+        def at_once() -> None:
+            try:
+                work()
+            except BaseException as error:
+                done.set_exception(error)
+            else:
+                done.set_result(None)
+
+        with suppress(RuntimeError):  # its loop is closed
+            self._loop.call_soon_threadsafe(at_once)
+            wait([done, self.ended], return_when=FIRST_COMPLETED)
+        if done.done():
+            done.result()
+
+    def leftovers(self) -> list[str]:
+        """Return a line for each connection and each process."""
+        found = []
+        for host in self.hosts.values():
+            found += [f"{host.name}: an open connection"] * len(host.connections)
+            for pid in _marked(f"{host.mark} "):
+                with suppress(OSError):
+                    words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                    found.append(
+                        f"{host.name}: process {pid}: {safe_line(b' '.join(words).strip(), 80)}"
+                    )
+        return found
 
     def _main(self) -> None:
         log = logging.getLogger("asyncio")
@@ -210,6 +370,7 @@ class _Servers:
         return not (ours and record.getMessage().startswith("socket.send() raised"))
 
     async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
         key = make_key("made for a fleet on loopback")
         hosts = [Host(name, self._folder / name, key, self._mark) for name in self._names]
         try:
@@ -245,8 +406,8 @@ class _Servers:
     def _make_nodes(self, hosts: Iterable[Host]) -> None:
         gateway: SshNode | None = None
         for host in hosts:
-            node = SshNode(host.name, config=self.config, gateway=gateway)
-            self.nodes[host.name], self.homes[host.name] = node, host.home
+            node = SshNode(host.name, config=self.config, gateway=gateway, **self._options)
+            self.nodes[host.name], self.hosts[host.name] = node, host
             if host.name == self._gateway:
                 gateway = node
 
