@@ -62,6 +62,7 @@ setup(
     ],
     packages=find_packages(include=[*PACKAGES, *(f"{name}.*" for name in PACKAGES)]),
     package_data={name: ["py.typed"] for name in PACKAGES},
+    entry_points={"console_scripts": ["orchestrion = monitor.cli:main"]},
     python_requires=">=3.11",
     # asyncssh before 2.24.1 lets a hostile server write outside the target of a recursive get.
     install_requires=["asyncssh[bcrypt]>=2.24.1", "click>=8.1", "urwid>=3"],
