@@ -21,6 +21,7 @@ from engine import Engine, EngineError, watch
 from engine.text import safe_line
 
 from .curses import UIS, Ui, attach, ruled
+from .deadly import exits_on_signals
 from .journal import Journal
 from .runs import Runs
 from .script import Script, without_first_frame
@@ -157,18 +158,35 @@ def _carry_out(order: Order) -> BaseException:
         ending = script.run()
         if ending is not None and not isinstance(ending, SystemExit):
             _tell(ending)
-        _join_threads()
+        if isinstance(ending, KeyboardInterrupt):
+            runs.cancel("interrupted by SIGINT")
+        interrupted = _wait_for_threads(runs)
+        ending = ending if interrupted is None else interrupted
         if ending is None:
             engine = _engine_to_run(order, script.all_of(Engine), runs)
             ending = None if engine is None else _orchestrate(engine)
         elif isinstance(ending, SystemExit) and order.name is not None and not runs.count:
             _say(f"{order.path} left by sys.exit(), so {order.name} was not run")
             ending = SystemExit(ending.code or 1)
-    return ending or SystemExit(runs.status)
+    return SystemExit(runs.status) if ending is None else ending
+
+
+def _wait_for_threads(runs: Runs) -> BaseException | None:
+    """Wait for threads as Python does at its end; return what has interrupted that, if anything.
+
+    Their runs know nothing of signals, which only the main thread gets: they are cancelled first.
+    """
+    try:
+        with exits_on_signals(runs.cancel):
+            _join_threads()
+    except (KeyboardInterrupt, SystemExit) as error:
+        runs.cancel("interrupted")
+        _join_threads()
+        return error
+    return None
 
 
 def _join_threads() -> None:
-    """Wait, as Python does at its end, for the threads that are to be waited for."""
     main = threading.main_thread()
     while others := [
         each for each in threading.enumerate() if each is not main and not each.daemon
@@ -191,22 +209,14 @@ def _engine_to_run(order: Order, engines: dict[str, Engine], runs: Runs) -> Engi
         return engine if engine.is_idle() else None
     if runs.count:
         return None
-    outermost = {_outermost(engine): name for name, engine in reversed(engines.items())}
+    outermost = {it: name for name, it in reversed(engines.items()) if it.engine is None}
     if not outermost:
         _say(f"{order.path} has run no engine, and has none at its top level")
         return None
     if len(outermost) > 1:
-        names = sorted(outermost.values())
-        _refuse(
-            f"{order.path} has {_listed(names)}: say which one to run, as {order.path}:{names[0]}"
-        )
+        *_, first = names = list(outermost.values())
+        _refuse(f"{order.path} has {_listed(reversed(names))}: say which, as {order.path}:{first}")
     return next(iter(outermost))
-
-
-def _outermost(engine: Engine) -> Engine:
-    while engine.engine is not None:
-        engine = engine.engine
-    return engine
 
 
 def _listed(names: Iterable[str]) -> str:

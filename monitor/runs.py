@@ -59,6 +59,11 @@ class Runs:
         self.count += 1
         return run
 
+    def cancel(self, reason: str) -> None:
+        """Cancel those that go on; they are shut down as after Ctrl-C."""
+        for engine in list(self._going_on.values()):
+            engine.cancel(reason)
+
     def tell_of_bounds(self, event: RunStarted) -> None:
         """Tell if ours does not hold: what a program gives to `orchestrate` itself counts more."""
         if self._timeout is not None and event.timeout != self._timeout:
