@@ -8,11 +8,12 @@ DEV := test,lint
 CODE := $(wildcard engine monitor sshjobs tests examples benchmarks)
 export PYTHON
 
-.PHONY: help demo test check docs promises bench picture clean
+.PHONY: help demo test test-all check docs promises bench picture clean
 
 help:
 	@echo "make demo      run the demo"
 	@echo "make test      run the tests"
+	@echo "make test-all  run those of the engine with every Python here, and on other event loops"
 	@echo "make check     run the linter and the type checker"
 	@echo "make docs      build the documentation, into docs/_build/html"
 	@echo "make promises  run the promises with their full counts (long)"
@@ -28,6 +29,9 @@ test:
 	@.ci/programs
 	@.ci/venv $(DEV)
 	@$(PY) -m pytest
+
+test-all:
+	@.ci/test-all
 
 check:
 	@.ci/venv $(DEV)
@@ -55,6 +59,6 @@ picture:
 	@$(PY) docs/picture.py
 
 clean:
-	rm -rf .venv .venv.lock build dist docs/_build *.egg-info
+	rm -rf .venv* build dist docs/_build *.egg-info
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -27,6 +27,7 @@ from engine import AbstractJob, run
 from .waiting import describe
 
 _POLL = 0.005
+_POOLS_OF_LOOPS = ("asyncio_", "uvloop_")
 _HEAVY = (asyncio.Future, AbstractJob, BaseException, types.CoroutineType, types.FrameType)
 
 
@@ -114,7 +115,7 @@ def _tasks() -> Iterator[asyncio.Task[Any]]:
 
 def _threads() -> Iterator[threading.Thread]:
     for thread in threading.enumerate():
-        if not (thread.name.startswith("asyncio_") and _is_idle(thread)):
+        if not (thread.name.startswith(_POOLS_OF_LOOPS) and _is_idle(thread)):
             yield thread
 
 

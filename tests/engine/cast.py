@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from engine import AbstractJob, Engine, EngineFailed, run
 from engine.testing import Story, run_virtual
 
@@ -61,6 +63,12 @@ class Stubborn(AbstractJob):
 async def now() -> float:
     """Return the time of the running loop."""
     return asyncio.get_running_loop().time()
+
+
+def leave_out_on_uvloop(reason: str) -> None:
+    """Skip the test if it is of something that the loop of uvloop does in its own way."""
+    if type(asyncio.get_event_loop_policy()).__module__.startswith("uvloop"):
+        pytest.skip(reason)
 
 
 async def lasts(coroutine: Coroutine[Any, Any, Any]) -> float:
@@ -152,6 +160,7 @@ __all__ = [
     "fail",
     "for_ever",
     "lasts",
+    "leave_out_on_uvloop",
     "nothing",
     "now",
     "play",

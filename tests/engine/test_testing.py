@@ -55,7 +55,7 @@ from engine.ticks import (
     StopReason,
     Tick,
 )
-from tests.engine.cast import now
+from tests.engine.cast import leave_out_on_uvloop, now
 
 # The virtual clock
 
@@ -200,6 +200,8 @@ def test_an_idle_thread_is_waited_for_once() -> None:
 
 
 def test_a_child_process_is_waited_for() -> None:
+    leave_out_on_uvloop("its policy watches children for its own loops only")
+
     async def main() -> float:
         child = await asyncio.create_subprocess_exec(sys.executable, "-c", "")
         async with asyncio.timeout(1):
