@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -21,7 +22,10 @@ from .writer import block_signals
 _LOG = logging.getLogger(__name__)
 
 PERIOD = 0.1
-"""Seconds between two looks at the queue."""
+"""Seconds between two looks at the queue, at least."""
+
+LONGEST = 0.5
+"""Seconds between two looks at the queue, at most."""
 
 CLOSING = 0.3
 """Seconds that the thread is given at the end to give back the terminal."""
@@ -37,6 +41,9 @@ class Face(Protocol):
     of the display.
     """
 
+    share: float
+    """The part of the time that it may take: what costs more comes less often."""
+
     def begin(self, wake: Wake) -> None:
         """Begin: the run has just started."""
 
@@ -51,7 +58,7 @@ class Face(Protocol):
         """Take one event of the run."""
 
     def refresh(self) -> None:
-        """Show what there is to show now; called after each batch of events, empty ones too."""
+        """Show what there is to show now; called after each batch of events, and each `wait`."""
 
     def fail(self, error: Exception) -> None:
         """Go on in a simpler way, as one of these methods has failed; may raise if it is simple."""
@@ -86,24 +93,28 @@ class Display:
         self._is_lost = is_lost
         self._queue = CoalescingQueue()
         self._show: _Show | None = None
-        self._closed = False
-
-    def put_nowait(self, event: Tick) -> None:
+        self.put_nowait: Callable[[Tick], None] = self._put_first
         """Take an event of the run; returns at once."""
-        if self._closed:
-            return
+
+    def _put_first(self, event: Tick) -> None:
         self._queue.put_nowait(event)
-        if self._show is None and isinstance(event, RunStarted):
-            # Closed if this fails: then there is nobody to take what would be put.
-            self._closed = True
+        if isinstance(event, RunStarted):
+            # If this fails there is nobody to take what would be put.
+            self.put_nowait = _leave
             self._show = _Show(self._make_face(), self._queue, self._is_lost)
-            self._closed = False
+            # The queue's own, as it is called at each event.
+            self.put_nowait = self._queue.put_nowait
 
     def close(self) -> None:
         """Give back the terminal, say the last; then do nothing more."""
-        show, self._show, self._closed = self._show, None, True
+        show, self._show = self._show, None
+        self.put_nowait = _leave
         if show is not None:
             show.end()
+
+
+def _leave(event: Tick) -> None:
+    """Take an event that nobody shows."""
 
 
 class _Show:
@@ -115,6 +126,7 @@ class _Show:
         self._is_lost = is_lost
         self._wake = Wake()
         self._ending = False
+        self._due = time.monotonic() + PERIOD
         self._given_back = threading.Event()
         self._thread = threading.Thread(target=self._run, name="monitor", daemon=True)
         try:
@@ -158,10 +170,14 @@ class _Show:
         self._take()
 
     def _turn(self) -> None:
-        self._face.wait(PERIOD)
-        if not self._face.busy:
+        self._face.wait(max(self._due - time.monotonic(), 0.0))
+        began, due = time.thread_time(), time.monotonic() >= self._due
+        if due and not self._face.busy:
             self._take()
         self._face.refresh()
+        if due:
+            pause = (time.thread_time() - began) / self._face.share
+            self._due = time.monotonic() + min(max(pause, PERIOD), LONGEST)
 
     def _take(self) -> None:
         for event in self._queue.take():

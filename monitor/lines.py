@@ -23,6 +23,8 @@ class _Lines:
     There is no terminal to give back, and nothing simpler to go on with after an error.
     """
 
+    share = 1.0
+
     def __init__(self) -> None:
         self._gathered: list[str] = []
 

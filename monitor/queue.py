@@ -1,23 +1,32 @@
 """The queue between a run and its display: the run never waits, the display catches up in batches.
 
-The engine's loop puts, a display takes all there is, some ten times a second.  States and messages
-are never lost.  What a slow display cannot follow is thinned while it waits in here: of a job's
+The engine's loop puts, a display takes all there is, some times a second.  States and messages are
+never lost.  What a slow display cannot follow is thinned while it waits in here: of a job's
 progress only the latest is kept, of its output the last lines.
+
+Theory of operation.  What `put_nowait` costs, each event of the run costs, so there is no lock: one
+thread puts, one takes, and each works on what it shares with the other in single steps that no
+other thread can come between (of dict and deque).  `take` first reads which event came last, and
+takes only events up to that one.  Events come in the order of `seq`, so all of these are in their
+places by then, and a batch never holds an event without those of the same job before it.
 """
 
 from __future__ import annotations
 
-import threading
 from collections import deque
+from contextlib import suppress
 from operator import attrgetter
+from typing import TypeVar
 
 from engine import JobOutput, JobProgress, JobState, RunEnded, Tick
 
 _SEQ = attrgetter("seq")
 
+_Tick = TypeVar("_Tick", bound=Tick)
+
 
 class CoalescingQueue:
-    """A queue of events with `put_nowait`, for any thread; it never blocks and never is full.
+    """A queue of the events of one run: one thread puts, another one takes; it never is full.
 
     Args:
         lines: how many lines of output are kept for each job between two calls of `take`.
@@ -33,34 +42,61 @@ class CoalescingQueue:
 
     def __init__(self, lines: int = 1000) -> None:
         self._lines = lines
-        # Reentrant: the garbage collector may run in here, and what it finalizes may print.
-        self._lock = threading.RLock()
-        self._kept: list[Tick] = []
+        self._kept: deque[Tick] = deque()
         self._progress: dict[str, JobProgress] = {}
-        self._output: dict[str, deque[Tick]] = {}
+        self._output: dict[str, deque[JobOutput]] = {}
+        self._last = self._taken = -1
         self._dropping = False
         self.ended = False
         """The last event of the run has come."""
 
     def put_nowait(self, event: Tick) -> None:
-        """Take `event` in."""
-        with self._lock:
-            if self._dropping:
-                return
-            if isinstance(event, JobProgress):
-                earlier = self._progress.get(event.job)
-                self._progress[event.job] = _merged(earlier, event) if earlier else event
-            elif isinstance(event, JobOutput):
-                lines = self._output.get(event.job)
-                if lines is None:
-                    lines = self._output[event.job] = deque(maxlen=self._lines)
-                lines.append(event)
-            else:
-                if isinstance(event, JobState) and (told := self._progress.pop(event.job, None)):
-                    # What an attempt reported must not be mixed with what the next one does.
-                    self._kept.append(told)
-                self._kept.append(event)
-                self.ended = isinstance(event, RunEnded)
+        """Take `event` in; returns at once."""
+        if self._dropping:
+            return
+        if isinstance(event, JobProgress):
+            if event.percent is None or event.message is None:
+                event = self._merged(event)
+            self._progress[event.job] = event
+        elif isinstance(event, JobOutput):
+            lines = self._output.get(event.job)
+            if lines is None:
+                lines = self._output[event.job] = deque(maxlen=self._lines)
+            lines.append(event)
+        else:
+            if isinstance(event, JobState):
+                self._end_attempt(event)
+            self._kept.append(event)
+            self.ended = isinstance(event, RunEnded)
+        self._last = event.seq
+
+    def _merged(self, later: JobProgress) -> JobProgress:
+        """Return `later` with what only the one before told: a percentage outlives a message."""
+        earlier = self._progress.get(later.job)
+        if earlier is None:
+            return later
+        return JobProgress(
+            later.run,
+            later.seq,
+            later.at,
+            later.wall,
+            later.job,
+            earlier.percent if later.percent is None else later.percent,
+            earlier.done if later.done is None else later.done,
+            earlier.total if later.total is None else later.total,
+            earlier.message if later.message is None else later.message,
+        )
+
+    def _end_attempt(self, event: JobState) -> None:
+        """Keep what an attempt has reported: it must not be mixed with what the next one does.
+
+        Of a job that is over nothing is left but what is kept.
+        """
+        told = self._progress.pop(event.job, None)
+        if told is not None:
+            self._kept.append(told)
+        if event.new.is_over and (lines := self._output.pop(event.job, None)):
+            self._kept.extend(_up_to(event.seq, lines))
 
     def drop(self) -> None:
         """Forget what is in here and all that comes: nobody will take it."""
@@ -69,27 +105,34 @@ class CoalescingQueue:
 
     def take(self) -> list[Tick]:
         """Return what has come since the last call, in the order of `seq`."""
-        with self._lock:
-            kept, self._kept = self._kept, []
-            progress, self._progress = self._progress, {}
-            output, self._output = self._output, {}
-        kept.extend(progress.values())
-        for lines in output.values():
-            kept.extend(lines)
-        kept.sort(key=_SEQ)
-        return kept
+        since, until = self._taken, self._last
+        if since == until:
+            return []
+        # A report stays where it is until there is another one; or it moves to what is kept,
+        # perhaps just now, and is found in both.
+        reports = {
+            event.seq: event
+            for event in list(self._progress.values())
+            if since < event.seq <= until
+        }
+        taken: list[Tick] = []
+        for lines in list(self._output.values()):
+            taken += _up_to(until, lines)
+        for event in _up_to(until, self._kept):
+            if not isinstance(event, JobProgress):
+                taken.append(event)
+            elif event.seq > since:
+                reports[event.seq] = event
+        taken += reports.values()
+        taken.sort(key=_SEQ)
+        self._taken = until
+        return taken
 
 
-def _merged(earlier: JobProgress, later: JobProgress) -> JobProgress:
-    """Return `later` with what only `earlier` told: a percentage outlives the message after it."""
-    return JobProgress(
-        later.run,
-        later.seq,
-        later.at,
-        later.wall,
-        later.job,
-        earlier.percent if later.percent is None else later.percent,
-        earlier.done if later.done is None else later.done,
-        earlier.total if later.total is None else later.total,
-        earlier.message if later.message is None else later.message,
-    )
+def _up_to(seq: int, events: deque[_Tick]) -> list[_Tick]:
+    """Take out what another thread may be putting in, or taking out as well."""
+    taken: list[_Tick] = []
+    with suppress(IndexError):
+        while events[0].seq <= seq:
+            taken.append(events.popleft())
+    return taken

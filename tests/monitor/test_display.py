@@ -21,6 +21,8 @@ ENDED = RunEnded("r", 2, 0.0, 0.0, ok=True, why="", counts={}, duration=1.0)
 class Face:
     """Notes what happens to it; fails or gets stuck where it is told to."""
 
+    share = 1.0
+
     def __init__(self, *, fails: str = "", stuck: threading.Event | None = None) -> None:
         self.notes: list[str] = []
         self.events: list[Tick] = []
