@@ -111,6 +111,11 @@ class LocalTerminal(LocalProcess):
                 lambda: _Screen(self.pipe_data_received, self.pipe_connection_lost),
                 os.fdopen(ours, "rb", 0),
             )
+            # A terminal takes no more than a few pages at once: what is typed may have to wait.
+            keyboard, _ = await loop.connect_write_pipe(
+                asyncio.BaseProtocol, os.fdopen(os.dup(ours), "wb", 0)
+            )
+            self._leash = keyboard
             await loop.subprocess_exec(
                 lambda: self,
                 *(SHELL, "-c", command),
@@ -124,14 +129,17 @@ class LocalTerminal(LocalProcess):
             raise
         finally:
             os.close(theirs)
-        os.write(ours, self.way.stdin)
+        keyboard.write(self.way.stdin)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The shell runs."""
         self._transport = cast(asyncio.SubprocessTransport, transport)
 
     def cut(self) -> None:
-        """Hang up."""
+        """Hang up, which is when both of our ends are closed."""
+        leash, self._leash = self._leash, None
+        if leash is not None:
+            leash.abort()
         if self._screen is not None:
             self._screen.close()
 

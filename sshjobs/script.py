@@ -32,11 +32,15 @@ KILL_AFTER = 2.0
 """Seconds between TERM and KILL."""
 POSIX_SHELLS = frozenset({"sh", "dash", "bash", "ash", "ksh", "mksh", "zsh"})
 """Login shells that understand a script as a command line."""
+CANNOT = 126
+"""The status of a command that could not be started, as shells have it."""
 FILES = "files"
 """The user's part of the private folder; our own files are beside it."""
 LOGIN_SHELL = '"${SHELL:-/bin/sh}"'
 _LONGEST_LINE = 100_000
 """Linux takes arguments of 128 KiB at most."""
+_LONGEST_READ = 10_000
+"""What is longer goes in a file: a shell reads its input byte by byte."""
 
 # $1 is the group, $2 a folder to remove.  In a session of its own the killer sees by `kill -0` when
 # nobody is left; where there is no setsid it stays in the group, and ends itself in the end.
@@ -55,20 +59,23 @@ _KILLER = (
     "for t in 0 0.05 0.1 0.2;do a||break;s KILL;kill -KILL -$g;sleep $t;done;"
     'rm -rf "$d"'
 )
-_WATCHDOG = """\
-exec 3<&0 <{stdin}
-({{ trap "" HUP INT TERM; read -r x; if kill -0 $$; then exec </dev/null; \
-{killer}; fi; {clean}}} <&3 3<&- >/dev/null 2>&1 &)
-exec 3<&-
-"""
+# All on one line, so that the shell counts the lines of the command as the user does.
+_WATCHDOG = (
+    "exec 3<&0 <{stdin}; "
+    '({{ trap "" HUP INT TERM; read -r x; if kill -0 $$; then exec </dev/null; '
+    "{killer}; fi; {clean}}} <&3 3<&- >/dev/null 2>&1 &); "
+    "exec 3<&-; "
+)
+# Variables of ours have names that nobody exports: the command would see them.
 _UNPACK = """\
-d=$(umask 077; mktemp -d) || exit 126
-head -c {size} | tar -x -f - -C "$d" || {{ rm -rf "$d"; exit 126; }}
+_d=$(umask 077; mktemp -d) || exit {cannot}
+head -c {size} | tar -x -f - -C "$_d" || {{ rm -rf "$_d"; exit {cannot}; }}
 """
 # The lines before the first mark are not ours; in the end the script takes over.
 _READER = (
-    'exec /bin/sh -c \'n=$(printf "\\n.");n=${{n%.}};s=;b=;while IFS= read -r l;do case $b$l in '
-    '{mark}-begin)b={mark}+;;{mark}+{mark}-end)eval "$s";exit;;{mark}+*)s=$s$l$n;;esac;done;'
+    "exec /bin/sh -c '"
+    '_n=$(printf "\\n.");_n=${{_n%.}};_s=;_b=;while IFS= read -r _l;do case $_b$_l in '
+    '{mark}-begin)_b={mark}+;;{mark}+{mark}-end)eval "$_s";exit;;{mark}+*)_s=$_s$_l$_n;;esac;done;'
     "exit 255'"
 )
 
@@ -169,9 +176,9 @@ def stage(launch: Launch, *, line_shell: str = LOGIN_SHELL) -> Launch:
     files = _files(launch, _rest(launch, line_shell))
     start = _sudo(launch) if launch.sudo else _rest(launch, line_shell)
     # What needs no other file removes this one at once: the shell has it open.
-    remove = "" if files else 'rm -rf "$d"\n'
-    files["start"] = _encode(f"d=${{0%/*}}\n{remove}{start}")
-    line = 'd=$(umask 077; mktemp -d) && tar -x -f - -C "$d" && printf %s "$d"'
+    remove = "" if files else 'rm -rf "$_d"\n'
+    files["start"] = _encode(f"_d=${{0%/*}}\n{remove}{start}")
+    line = '_d=$(umask 077; mktemp -d) && tar -x -f - -C "$_d" && printf %s "$_d"'
     return Launch(line, input=_archive(files))
 
 
@@ -205,13 +212,18 @@ _WATCHDOG_PLAIN = _watchdog()
 
 
 def _folder(launch: Launch) -> str:
-    return "" if launch.cwd is None else f"CDPATH= cd -- {shlex.quote(launch.cwd)} || exit\n"
+    if launch.cwd is None:
+        return ""
+    # Shells know a folder "-" of their own, some "+1" as well.
+    folder = f"./{launch.cwd}" if launch.cwd[:1] in ("-", "+") else launch.cwd
+    return f"CDPATH= cd -- {shlex.quote(folder)} || exit {CANNOT}; "
 
 
 def _body(words: str | tuple[Word, ...], shell: str | None) -> str:
     """Return the last lines: those that become the command.
 
-    A shell line is run by the shell that runs the script, or by `shell`, an expression.
+    A shell line is run by the shell that runs the script, or by `shell`, an expression.  $1 is the
+    private folder.
     """
     if isinstance(words, str):
         if shell is None:
@@ -223,27 +235,32 @@ def _body(words: str | tuple[Word, ...], shell: str | None) -> str:
 
 def _quoted(word: Word) -> str:
     if isinstance(word, Private):
-        return f'"$d"/{FILES}/{shlex.quote(word.name)}'
+        return f'"$1"/{FILES}/{shlex.quote(word.name)}'
     return shlex.quote(word.reveal() if isinstance(word, Secret) else word)
 
 
 def _rest(launch: Launch, line_shell: str) -> str:
     """Return the part of the script that every way has: environment, folder, command."""
+    # What the command's own variables must not change is known before.
+    known = f'set -- "$_d" {line_shell}\n'
     exports = "".join(f"export {name}={_quoted(value)}\n" for name, value in launch.env.items())
-    return exports + _folder(launch) + _body(launch.words, line_shell)
+    return known + exports + _folder(launch) + _body(launch.words, '"$2"')
 
 
 def _by_stdin(launch: Launch, line_shell: str) -> Way:
     mark = f"orchestrion-{secrets.token_hex(8)}"
-    stdin = "/dev/null" if launch.input is None else '"$d/input"'
+    stdin = "/dev/null" if launch.input is None else '"$_d/input"'
     rest = _rest(launch, line_shell)
-    files = _files(launch, _watchdog("$1", stdin, '"$d"') + rest)
+    files = _files(launch, _watchdog("$1", stdin, '"$_d"') + rest)
     if launch.input is not None:
         files["input"] = launch.input
+    if len(rest) > _LONGEST_READ and not launch.sudo:
+        files["rest"] = _encode(rest)
+        rest = '. "$_d/rest"\n'
     script, blob, folder = f"printf '%s\\n' \"{mark} $SHELL\"\n", b"", ""
     if files:
-        blob, folder = _archive(files), '"$d"'
-        script += _UNPACK.format(size=len(blob))
+        blob, folder = _archive(files), '"$_d"'
+        script += _UNPACK.format(size=len(blob), cannot=CANNOT)
     if launch.sudo:
         # Both watchdogs wait for the same end of file: ours, and the one that may kill what is
         # root's.
@@ -258,7 +275,7 @@ def _files(launch: Launch, inner: str) -> dict[str, bytes]:
     """Return the private files; with sudo, `inner` is the script that it runs."""
     files = {f"{FILES}/{name}": content for name, content in launch.files.items()}
     if launch.sudo:
-        files["inner"] = _encode(f"d=$2\n{inner}")
+        files["inner"] = _encode(f"_d=$2\n{inner}")
     if isinstance(launch.sudo, Secret):
         answer = f"printf '%s\\n' {_quoted(launch.sudo)}"
         files["askpass"] = _encode(f"#!/bin/sh\n{answer}\n")
@@ -268,8 +285,8 @@ def _files(launch: Launch, inner: str) -> dict[str, bytes]:
 def _sudo(launch: Launch) -> str:
     """Return the last lines of the script that leads to sudo; $1 is the group, $2 the folder."""
     ask = isinstance(launch.sudo, Secret)
-    export = 'export SUDO_ASKPASS="$d/askpass"\n' if ask else ""
-    return f'{export}exec sudo {"-A" if ask else "-n"} -- sh "$d/inner" $$ "$d"\n'
+    export = 'export SUDO_ASKPASS="$_d/askpass"\n' if ask else ""
+    return f'{export}exec sudo {"-A" if ask else "-n"} -- sh "$_d/inner" $$ "$_d"\n'
 
 
 def _encode(text: str) -> bytes:

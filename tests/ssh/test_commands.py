@@ -160,6 +160,44 @@ def test_folder(node: Node, tmp_path: Path) -> None:
     assert "/nowhere" in str(failure_of(node, Run("pwd", cwd="/nowhere")))
 
 
+def test_a_folder_that_is_not_there_is_no_status_of_the_command(node: Node) -> None:
+    failure_of(node, Run("true", cwd="/nowhere", allowed_exits=[1, 2]))
+
+
+@pytest.mark.parametrize("name", ["-", "-1", "+1", "a 'b\n", os.fsdecode(b"\xff")])
+def test_a_folder_may_be_called_anything(name: str, server: Sshd) -> None:
+    for node, where in ((node_of(server), server.home), (LocalNode(), Path())):
+        (where / name).mkdir(exist_ok=True)
+        (where / name / "here").touch()
+        try:
+            # A folder that was left is what shells take "-" for.
+            assert run_on(node, Run("ls", cwd=name, env={"OLDPWD": "/"})).stdout == "here\n"
+        finally:
+            shutil.rmtree(where / name)
+
+
+def test_lines_are_counted_from_the_first(node: Node) -> None:
+    """Also once the login shell is known, and gets the line directly."""
+    for _ in range(2):
+        error = failure_of(node, Run("true"), Run(": first\nno-such-program", cwd="/"))
+        assert re.search(r"sh: (line )?2: ", str(error)), error
+
+
+@pytest.mark.parametrize("name", ["d", "_d", "SHELL", "s", "PATH"])
+def test_a_variable_may_be_called_anything(node: Node, name: str) -> None:
+    env = {name: "/bin:/usr/bin"}
+    assert run_on(node, RunString(f"echo ${name}", env=env)).stdout.split() == env[name].split()
+    assert run_on(node, Run(f'echo "${name}"', env=env)).stdout == f"{env[name]}\n"
+
+
+def test_values_may_be_long_and_have_many_lines(node: Node) -> None:
+    value = "line\n" * 20_000
+    assert run_on(node, Run('printf %s "$A" | wc -l', env={"A": value})).stdout.strip() == "20000"
+    words = ["sh", "-c", 'echo "$#"; printf %s "$2" | wc -l', "sh", *[value] * 10]
+    assert run_on(node, Run(words)).stdout.split() == ["10", "20000"]
+    assert "Argument list too long" in str(failure_of(node, Run(["echo", "x" * 4_000_000])))
+
+
 def test_values_may_be_functions_called_when_the_command_starts(node: Node) -> None:
     async def find() -> str:
         return "found"
@@ -367,6 +405,8 @@ def test_a_terminal(node: Node) -> None:
     done = run_on(node, Run('read x; echo "<$x>"', pty=True, input="typed\n"))
     assert done.stdout.endswith("<typed>\r\n")
     assert run_on(node, Run("exit 3", pty=True, allowed_exits=[3])).exit_status == 3
+    long = Run("stty raw -echo; head -c 300000 | wc -c", pty=True, input="x\n" * 150_000)
+    assert run_on(node, long, timeout=20).stdout.endswith("300000\n")
 
 
 @pytest.mark.usefixtures("private_folders")
