@@ -95,7 +95,8 @@ def attach(
     """Show the runs of an engine of any kind, by `orchestrate()` or `corun()`.
 
     Args:
-        engine: the outermost one; None shows every run that starts meanwhile, one at a time.
+        engine: the outermost one; None shows every run that starts meanwhile, one at a time, an
+            EngineCurses among them as it says itself.
         ui: as for :class:`EngineCurses`.
         ascii: likewise.
 
@@ -117,7 +118,10 @@ def attach(
         # A child process inherits this, but not the thread that shows something.
         if (engine is not None and started is not engine) or os.getpid() != pid:
             return None
-        guests.append(_Guest(started, ui, ascii))
+        if engine is None and isinstance(started, EngineCurses):
+            guests.append(_Guest(started, started.ui, started.ascii))
+        else:
+            guests.append(_Guest(started, ui, ascii))
         return guests[-1]
 
     with watch(guest):
