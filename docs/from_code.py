@@ -1,14 +1,17 @@
 """What these pages take from the code itself, so that the two cannot disagree.
 
-``.. keys::`` is the table of the monitor's keys, ``.. states::`` that of what a state looks like.
+``.. keys::`` is the table of the monitor's keys, ``.. states::`` that of what a state looks like,
+``.. promises::`` what the last ``make promises`` wrote.
 And a public name that no page describes is a warning, which ends the build.
 """
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Iterable, Iterator
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from docutils import nodes
@@ -43,6 +46,21 @@ class States(SphinxDirective):
             for look in LOOKS
         )
         return self.parse_text_to_nodes(_table(head, rows, "10 15 35 40"))
+
+
+class Promises(SphinxDirective):
+    """What the promises came to."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return the table; a word instead if there is none."""
+        file = Path(__file__).with_name("promises.csv")
+        self.env.note_dependency(str(file))
+        if not file.exists():
+            return self.parse_text_to_nodes("*They have not been tried in full yet.*")
+        with file.open(newline="", encoding="utf-8") as lines:
+            head, *rows = csv.reader(lines)
+        escaped = ([_escaped(cell) for cell in row] for row in rows)
+        return self.parse_text_to_nodes(_table(head, escaped, "5 50 12 20 13"))
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]], widths: str) -> str:
@@ -84,5 +102,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_config_value("public_modules", [], "env")
     app.add_directive("keys", Keys)
     app.add_directive("states", States)
+    app.add_directive("promises", Promises)
     app.connect("env-check-consistency", tell_what_is_missing)
     return {"parallel_read_safe": True}

@@ -57,11 +57,22 @@ class _EagerPolicy(asyncio.DefaultEventLoopPolicy):
         return loop
 
 
-@pytest.fixture(scope="session")
-def count(pytestconfig: pytest.Config) -> Callable[[int, int], int]:
-    """``count(100, 10_000)``: how often to try, in ``make test`` and in ``make promises``."""
+@pytest.fixture
+def count(
+    pytestconfig: pytest.Config, record_property: Callable[[str, object], None]
+) -> Callable[[int, int], int]:
+    """``count(100, 10_000)``: how often to try, in ``make test`` and in ``make promises``.
+
+    The report of the test tells it, see tests/promises/record.py.
+    """
     full = pytestconfig.getoption("full")
-    return lambda quick, promised: promised if full else quick
+
+    def choose(quick: int, promised: int) -> int:
+        chosen = promised if full else quick
+        record_property("count", chosen)
+        return chosen
+
+    return choose
 
 
 async def _start_threads() -> None:

@@ -8,7 +8,13 @@ from collections.abc import Iterator
 import pytest
 
 from engine import watch
+from tests.promises.record import Record
 from tests.promises.witness import Witness
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("full"):
+        config.pluginmanager.register(Record())
 
 
 @pytest.fixture(autouse=True)
