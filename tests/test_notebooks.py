@@ -62,7 +62,7 @@ def timeless(lines: list[str]) -> list[str]:
     """Return `lines` in an order of their own, without times, nor the names of cells as files."""
     lines = [re.sub(r"\d\d:\d\d:\d\d", "TIME", line) for line in lines]
     lines = [re.sub(r" *\d+\.\d\ds ", " SECONDS ", line) for line in lines]
-    return sorted(re.sub(r"\[\d+\.py:", "[CELL:", line) for line in lines)
+    return sorted(re.sub(r"\b\d+\.py:", "CELL:", line) for line in lines)
 
 
 def ends(lines: list[str]) -> list[str]:
