@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from engine import Engine, watch
+from engine import Engine, EngineFailed, watch
 from engine.errors import name_of
 
 from .clock import run_virtual
@@ -61,6 +61,7 @@ def cancel_everywhere(
     Raises:
         CancelFailed: a run did not end as it must.
         Deadlock: a run did not end at all.
+        EngineError: the graph cannot be run, see `Engine.corun`.
         TypeError: `make_engine` does not make an engine, or not a new one each time.
 
     >>> from engine import Engine, Job
@@ -107,6 +108,8 @@ class _CancelledRun:
         error = None if self.task.cancelled() else self.task.exception()
         if self.reached:
             self._look(self.task, error)
+        elif error is not None and not isinstance(error, EngineFailed):
+            raise error  # of a graph that cannot be run at all, say
 
     def _on_turn(self, _: int) -> None:
         if self.task is None or self.reached:

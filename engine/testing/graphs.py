@@ -37,11 +37,16 @@ def random_graph(
         tied: many things happen at the same instant.
         pauses: some jobs pause before they are tried again; to play them needs tenacity.
 
+    Raises:
+        ValueError: `most` is below 1, or `depth` below 0.
+
     >>> [job.id for job in random_graph(7, most=3).walk()] == [
     ...     job.id for job in random_graph(7, most=3).walk()
     ... ]
     True
     """
+    if most < 1 or depth < 0:
+        raise ValueError(f"a graph has at least one job, not {most}, and depth 0, not {depth}")
     rng = seed if isinstance(seed, Random) else Random(seed)
     return _Maker(rng, most, tied, pauses).root(depth)
 

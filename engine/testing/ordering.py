@@ -56,6 +56,7 @@ def any_order(
     Raises:
         OrderFailed: a run did not do what it must.
         Deadlock: a run did not end at all.
+        EngineError: the graph cannot be run, see `Engine.corun`.
         TypeError: `make_engine` does not make an engine, or not a new one each time.
 
     >>> from engine import Engine, Job

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from engine import AbstractJob, Engine, Job, NotACoroutine, Pool, State, run
+from engine import AbstractJob, CycleError, Engine, Job, NotACoroutine, Pool, State, run
 from engine.testing import (
     Attempt,
     CancelFailed,
@@ -692,6 +692,11 @@ def test_the_same_seed_gives_the_same_graph() -> None:
     assert sketch(random_graph(5, tied=True)) != sketch(random_graph(5))
 
 
+def test_a_graph_needs_a_job() -> None:
+    with pytest.raises(ValueError, match="at least one job, not 0"):
+        random_graph(1, most=0)
+
+
 def test_a_graph_finds_its_jobs() -> None:
     graph = JobSpec("", jobs=(A,))
     assert graph.find("1") is A
@@ -782,6 +787,16 @@ def test_what_ran_when_it_was_cancelled_is_told() -> None:
     assert first.startswith("job first: running, at tests/engine/test_testing.py:")
     assert second == "job second: idle, waits for first (running)"
     assert f"what was not over at that turn:\n    {first}\n    {second}" in str(got.value)
+
+
+@pytest.mark.parametrize("tool", [cancel_everywhere, any_order])
+def test_a_graph_that_cannot_be_run_is_told(tool: Any) -> None:
+    def knot() -> Engine:
+        first, second = Polite(label="first"), Polite(label="second")
+        return Engine(first.requires(second), second.requires(first))
+
+    with pytest.raises(CycleError, match="first -> second -> first"):
+        tool(knot)
 
 
 ALWAYS_THE_SAME = Engine(Job(asyncio.sleep, 1))
