@@ -20,6 +20,7 @@ import asyncssh
 
 from engine.text import safe_line
 
+from .agent import Agent
 from .errors import (
     AuthFailed,
     ConnectionLost,
@@ -72,6 +73,7 @@ class Client(asyncssh.SSHClient):
         verdict: what is wrong with the key that it showed.
         shown: that key, in words.
         new_key: that key, if it is to be recorded.
+        agent: the user's agent.
     """
 
     def __init__(self, node: SshNode, settings: Settings, began: Callable[[], None]) -> None:
@@ -85,6 +87,7 @@ class Client(asyncssh.SSHClient):
         self.begun = False
         self.greeted = False
         self.knows_server = False
+        self.agent = Agent(settings.agent)
         self._connection: asyncssh.SSHClientConnection | None = None
 
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
@@ -120,6 +123,10 @@ class Client(asyncssh.SSHClient):
         self.shown = f"signed by {key.get_algorithm()} {key.get_fingerprint()}"
         self.verdict = HostKeyChanged if self._trust.authorities else HostKeyUnknown
         return False
+
+    async def public_key_auth_requested(self) -> Any:
+        """Offer the keys of the agent: our own have been refused."""
+        return await self.agent.keys()
 
     def kbdint_auth_requested(self) -> Any:
         """Offer keyboard-interactive if there is somebody to ask, else leave it to the password."""
@@ -234,6 +241,8 @@ class _Attempt:
             if isinstance(error, TimeoutError) and self._deadline.expired():
                 raise _late(self._node, client) from error
             raise _explained(error, self._node, self._settings, client) from error
+        finally:
+            client.agent.close()
         if not self._settings.check:
             log.warning("%s: its host key is not checked", self._node)
         if client.new_key is not None:
@@ -251,10 +260,8 @@ class _Attempt:
             special["encryption_algs"] = CIPHERS
         if not self._settings.options.config.get("HostKeyAlgorithms"):
             special["server_host_key_algs"] = _host_key_kinds(self._settings.trust)
-        if self._settings.agent == ():
-            special["agent_path"] = None
-        elif self._settings.agent is not None:
-            special["agent_identities"] = list(self._settings.agent)
+        if self._settings.options.config.get("ForwardAgent") is True:
+            special["agent_forwarding"] = self._settings.agent_path or False
         password = self._node.password
         return await asyncssh.connect(
             self._node.hostname,
@@ -265,14 +272,15 @@ class _Attempt:
             client_factory=lambda: client,
             known_hosts=known if self._settings.check else None,
             client_keys=self._keys(),
+            agent_path="",  # we ask it ourselves
             password=password.reveal() if isinstance(password, Secret) else _revealing(password),
             **special,
         )
 
     def _keys(self) -> list[Any] | None:
         """Return the keys in asyncssh's words: an empty list would be the usual ones of ~/.ssh."""
-        nothing_to_offer = self._settings.agent == () and not self._settings.keys
-        return None if nothing_to_offer else list(self._settings.keys)
+        has_token = self._settings.options.config.get("PKCS11Provider")
+        return list(self._settings.keys) or ([] if has_token else None)
 
     async def _record(self, key: asyncssh.SSHKey, connection: asyncssh.SSHClientConnection) -> None:
         settings = self._settings
@@ -338,7 +346,7 @@ def _explained(
             "connection lost in the middle of the login", node=node, phase="login"
         )
     if isinstance(error, asyncssh.PermissionDenied) or client.knows_server:
-        return AuthFailed(_refusal(error, node, settings), node=node, phase="login")
+        return AuthFailed(_refusal(error, node, settings, client), node=node, phase="login")
     if isinstance(error, asyncssh.ChannelOpenError):
         forbids = error.code == asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED
         reason = "it forwards no connections (AllowTcpForwarding)" if forbids else error.reason
@@ -389,18 +397,19 @@ def _strange_key(kind: type[SshError], shown: str, settings: Settings) -> str:
     )
 
 
-def _refusal(error: Exception, node: SshNode, settings: Settings) -> str:
-    keys = len(settings.keys)
-    tried = [f"{keys} key{'s' * (keys != 1)}"] if keys else []
-    if settings.agent != () and "SSH_AUTH_SOCK" in os.environ:
-        tried.append("the agent's keys")
+def _refusal(error: Exception, node: SshNode, settings: Settings, client: Client) -> str:
+    counts = (len(settings.keys), ""), (client.agent.offered, " of the agent")
+    tried = [f"{count} key{'s' * (count != 1)}{whose}" for count, whose in counts if count]
     if node.password is not None:
         tried.append("a password")
     if node.keyboard_interactive is not None:
         tried.append("keyboard-interactive")
     told = f"{' and '.join(tried)} tried" if tried else "no keys and no password to try"
     said = "" if isinstance(error, asyncssh.PermissionDenied) else f": {error}"
-    return f"login as {settings.username} refused ({told}){said}"
+    advice = "; give keys=, the server lets few be tried" if "Too many" in said else ""
+    if settings.unread and not client.agent.offered:
+        advice += f"; cannot read {', '.join(settings.unread)}"
+    return f"login as {settings.username} refused ({told}){said}{advice}"
 
 
 def _revealing(password: AskPassword | None) -> Any:

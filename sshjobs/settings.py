@@ -6,18 +6,18 @@ All of it blocks, and is called in a thread; what is read is kept (see :mod:`ssh
 from __future__ import annotations
 
 import logging
-import os
 import re
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import asyncssh
 
 from engine.text import safe_error, safe_line
 
+from .agent import USUAL, Wanted, agent_path
 from .errors import AuthFailed, SshError
 from .files import FileCache
 from .hostkeys import DEFAULT_FILES, DEFAULT_PORT, Trust, look_up
@@ -77,7 +77,9 @@ class Settings:
         known_hosts: files of known host keys; the first is the one to record in.
         trust: what they say about the host.
         keys: private keys, each with its certificate if there is one.
-        agent: the keys that a running agent may be asked for; None: all that it has.
+        unread: the configured or usual keys that are there and cannot be read, with the reason.
+        agent: what a running agent is asked for.
+        agent_path: where it listens; empty: there is none.
     """
 
     options: asyncssh.SSHClientConnectionOptions
@@ -92,7 +94,9 @@ class Settings:
     known_hosts: tuple[str, ...]
     trust: Trust
     keys: tuple[Any, ...]
-    agent: tuple[asyncssh.SSHKey, ...] | None
+    unread: tuple[str, ...]
+    agent: Wanted
+    agent_path: str
 
 
 def read_settings(node: SshNode) -> Settings:
@@ -116,8 +120,9 @@ def read_settings(node: SshNode) -> Settings:
     except OSError as error:
         problem = f"bad known_hosts: {safe_error(error)}"
         raise SshError(problem, node=node, phase="connect") from error
-    keys, public = _load_keys(node, options)
-    only = node.keys is not None or options.config.get("IdentitiesOnly")
+    agent = agent_path(cast("str | None", options.config.get("IdentityAgent", USUAL)))
+    keys, public, unread = _load_keys(node, options, agent)
+    only = node.keys is not None or bool(options.config.get("IdentitiesOnly"))
     return Settings(
         options=options,
         host=options.host,
@@ -131,7 +136,14 @@ def read_settings(node: SshNode) -> Settings:
         known_hosts=known_hosts,
         trust=trust,
         keys=tuple(keys),
-        agent=tuple(public) if only else None,
+        unread=tuple(unread),
+        agent=Wanted(
+            path="" if only and not public else agent,
+            first=tuple(public),
+            others=not only,
+            but=frozenset(_public_data(key) for key in keys),
+        ),
+        agent_path=agent,
     )
 
 
@@ -209,35 +221,35 @@ def _known_hosts(node: SshNode, options: asyncssh.SSHClientConnectionOptions) ->
 
 
 def _load_keys(
-    node: SshNode, options: asyncssh.SSHClientConnectionOptions
-) -> tuple[list[Any], list[asyncssh.SSHKey]]:
-    """Return the private keys to offer, and the public ones that an agent may have the rest of."""
+    node: SshNode, options: asyncssh.SSHClientConnectionOptions, agent: str
+) -> tuple[list[Any], list[bytes], list[str]]:
+    """Return the keys to offer, the public halves of others for the agent, and what is unread."""
     configured: Any = options.config.get("IdentityFile")
     usual = [f"~/.ssh/{name}" for name in DEFAULT_KEYS]
-    private, public = [], []
-    for key in node.keys if node.keys is not None else configured or usual:
+    given = configured if node.keys is None else node.keys
+    private, public, unread = [], [], []
+    for key in usual if given is None else given:
         try:
             private.append(_keys.get(key, node.passphrase) if isinstance(key, str) else key)
         except (OSError, asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
             # As ssh does: the agent may have it, or another may do.
-            known = _public_key(key)
+            known = _public_key(key) if agent else None
             if known is not None:
-                public.append(known)
+                public.append(known.public_data)
             elif node.keys is not None:
                 raise _unreadable(node, key, error) from error
-            log.debug("%s: key %s is left to the agent: %s", node, key, safe_error(error))
-    return private, [_public_part(key) for key in private] + public
+            if not isinstance(error, FileNotFoundError):
+                unread.append(f"{key}: {_why_unread(node, error)}")
+    return private, public, unread
 
 
-def _public_part(key: Any) -> asyncssh.SSHKey:
-    key = key[0] if isinstance(key, tuple) else key
-    return asyncssh.import_public_key(key.export_public_key())
+def _public_data(key: Any) -> bytes:
+    data: bytes = (key[0] if isinstance(key, tuple) else key).public_data
+    return data
 
 
 def _public_key(path: Any) -> asyncssh.SSHKey | None:
-    """Return the public half of a private key that cannot be read, where an agent may have it."""
-    if "SSH_AUTH_SOCK" not in os.environ:
-        return None
+    """Return the public half of a private key that cannot be read."""
     for candidate in (f"{path}.pub", str(path)):
         with suppress(OSError, asyncssh.KeyImportError):
             return asyncssh.read_public_key(candidate)
@@ -245,10 +257,14 @@ def _public_key(path: Any) -> asyncssh.SSHKey | None:
 
 
 def _unreadable(node: SshNode, path: Any, error: Exception) -> AuthFailed:
+    problem = f"cannot read the key: {_why_unread(node, error)}"
+    return AuthFailed(problem, node=node, phase="login", path=path)
+
+
+def _why_unread(node: SshNode, error: Exception) -> str:
     encrypted = "passphrase" in str(error).lower()
     advice = "; give its passphrase=" if encrypted and node.passphrase is None else ""
-    reason = getattr(error, "strerror", None) or error
-    return AuthFailed(f"cannot read the key: {reason}{advice}", node=node, phase="login", path=path)
+    return f"{getattr(error, 'strerror', None) or error}{advice}"
 
 
 def _read_key(path: str, passphrase: Secret | None) -> Any:

@@ -93,6 +93,58 @@ def test_an_agent_is_asked(agent: Path, server: Sshd, encrypted: Path) -> None:
     assert works(node_of(server, keys=encrypted))
 
 
+@pytest.fixture
+def full_agent(agent: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An agent with six keys, none of them the server's; the usual keys are none."""
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(agent))
+    subprocess.run(["ssh-add", "-q", "-D"], check=True)
+    for name in "abcdef":
+        key = home / name
+        key.touch(mode=0o600)
+        asyncssh.generate_private_key("ssh-ed25519").write_private_key(str(key))
+        subprocess.run(["ssh-add", "-q", key], check=True)
+    return agent
+
+
+@pytest.mark.parametrize("kind", ["in no agent", "in the agent", "encrypted, in the agent"])
+def test_what_the_configuration_names_comes_first(
+    kind: str, full_agent: Path, server: Sshd, encrypted: Path
+) -> None:
+    """A server refuses no more than six keys (`MaxAuthTries`)."""
+    if "in the agent" in kind:
+        subprocess.run(["ssh-add", "-q", server.key], check=True)
+    config = full_agent.with_name("config")
+    config.write_text(f"IdentityFile {encrypted if 'encrypted' in kind else server.key}")
+    assert works(node_of(server, keys=None, config=config))
+    error = why_not(node_of(server, keys=None))
+    assert "keys of the agent tried): Too many authentication failures; give keys=" in str(error)
+
+
+@pytest.mark.parametrize("where", ["{}", "$ELSEWHERE", "SSH_AUTH_SOCK", "none"])
+def test_the_configuration_says_where_the_agent_is(
+    where: str, agent: Path, server: Sshd, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if where != "{}":
+        monkeypatch.setenv("ELSEWHERE" if "$" in where else "SSH_AUTH_SOCK", str(agent))
+    config = home / "config"
+    config.write_text(f"IdentityAgent {where.format(agent)}")
+    node = node_of(server, keys=None, config=config)
+    if where == "none":
+        assert isinstance(why_not(node), AuthFailed)
+    else:
+        assert works(node)
+
+
+def test_a_usual_key_that_cannot_be_read_is_told(server: Sshd, encrypted: Path, home: Path) -> None:
+    (home / ".ssh").mkdir()
+    shutil.copy(encrypted, home / ".ssh/id_ed25519")
+    error = why_not(node_of(server, keys=None))
+    assert isinstance(error, AuthFailed)
+    assert "cannot read ~/.ssh/id_ed25519: " in str(error)
+    assert "give its passphrase=" in str(error)
+    assert works(node_of(server, keys=None, passphrase="canary"))
+
+
 def test_with_keys_given_the_agent_is_asked_for_no_others(
     agent: Path, server: Sshd, tmp_path: Path
 ) -> None:
@@ -234,7 +286,7 @@ def test_a_wrong_password_is_tried_once(
     monkeypatch.setattr(Server, "kind", kind)
     error = why_not(with_options(asking, password="hunter2"))
     assert isinstance(error, AuthFailed)
-    assert "and a password tried" in str(error)
+    assert "(a password tried)" in str(error)
     assert "hunter2" not in repr(error)
     assert Server.asked == 11
 
