@@ -45,16 +45,19 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("loop") == "uvloop":
         asyncio.set_event_loop_policy(import_module("uvloop").EventLoopPolicy())
     elif config.getoption("loop") == "eager":
-        asyncio.set_event_loop_policy(_EagerPolicy())
+        asyncio.set_event_loop_policy(_eager_policy())
 
 
-class _EagerPolicy(asyncio.DefaultEventLoopPolicy):
-    """Tasks run up to their first wait as soon as they are made: Python 3.12 and later."""
+def _eager_policy() -> asyncio.AbstractEventLoopPolicy:
+    """Return one whose tasks run up to their first wait as they are made: from Python 3.12 on."""
 
-    def new_event_loop(self) -> asyncio.AbstractEventLoop:
-        loop = super().new_event_loop()
-        loop.set_task_factory(vars(asyncio)["eager_task_factory"])
-        return loop
+    class Eager(asyncio.DefaultEventLoopPolicy):
+        def new_event_loop(self) -> asyncio.AbstractEventLoop:
+            loop = super().new_event_loop()
+            loop.set_task_factory(vars(asyncio)["eager_task_factory"])
+            return loop
+
+    return Eager()
 
 
 @pytest.fixture
