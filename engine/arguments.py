@@ -23,7 +23,7 @@ def require_arguments(
     job: AbstractJob, args: tuple[Any, ...], keywords: dict[str, Any] | None
 ) -> tuple[AbstractJob, ...]:
     """Make `job` require the jobs among its arguments, and return them."""
-    if not args and not keywords:
+    if not keywords and not any(isinstance(arg, _MAY_HOLD_JOBS) for arg in args):
         return ()
     found = list(_jobs_inside([args, keywords]))
     for other in found:
@@ -54,6 +54,7 @@ def _jobs_inside(value: Any) -> Iterator[AbstractJob]:
 
 
 _CONTAINERS = (list, tuple, set, frozenset, dict)
+_MAY_HOLD_JOBS = (AbstractJob, JobSequence, *_CONTAINERS)
 
 
 def _last_of(sequence: JobSequence) -> AbstractJob:

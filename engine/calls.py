@@ -48,7 +48,7 @@ class CallJob(AbstractJob):
     3
     """
 
-    __slots__ = ("_args", "_func", "_keywords", "_on", "_takes_results_of")
+    __slots__ = ("_args", "_func", "_keywords", "_on")
 
     def __init__(
         self,
@@ -83,11 +83,6 @@ class CallJob(AbstractJob):
         self._takes_results_of = require_arguments(self, self._args, self._keywords)
         if engine is not None:
             engine.add(self)
-
-    @property
-    def takes_results_of(self) -> tuple[AbstractJob, ...]:
-        """The jobs among its arguments, whose results it takes."""
-        return self._takes_results_of
 
     async def corun(self) -> Any:
         """Run the function where `on` says and return what it returns."""

@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +44,7 @@ _DRAIN_TURNS = 3
 _LAST_TURNS = 10
 """Turns of the loop that a job has to end once its grace is over."""
 
-_START = Do.START
+_FINISHED = State.FINISHED  # looked up for every job
 
 
 class JobTask(asyncio.Task[None]):
@@ -84,6 +83,7 @@ class Conductor:
         self.engine = engine
         self.plan = plan
         self.loop = run.loop
+        self._time = run.loop.time
         self.signal: int | None = None
         """The number of the signal that has stopped it, if one has."""
         self.cancelled: asyncio.CancelledError | None = None
@@ -94,7 +94,10 @@ class Conductor:
         self._wake: asyncio.Future[None] | None = None
         self._paused: dict[Node, asyncio.Future[None]] = {}
         self._due_later: set[Node] = set()
-        self._to_do: deque[Instruction] = deque()
+        self._to_do: list[Instruction] | None = None
+        """What is being carried out, if anything is."""
+        self._now = 0.0
+        """When what is being carried out has come about."""
         self._stopped: list[Node] = []
         """Those that were just asked to stop, to be given the same grace."""
         # The tasks of all jobs begin in this context, not in that of the job that released them.
@@ -195,7 +198,7 @@ class Conductor:
                 task.get_coro().close()  # else Python complains that it was never awaited
             elif task is not None and task.done() and not task.cancelled():
                 task.exception()  # else asyncio complains that nobody looked at it
-            if node.holds and node.job.pool is not None:
+            if node.state is State.RUNNING and node.job.pool is not None:
                 for wake in node.job.pool.give_back(node):
                     wake()
             if not node.state.is_over:
@@ -215,38 +218,34 @@ class Conductor:
 
     # -- instructions ------------------------------------------------------------------------
 
-    def perform(self, instructions: Iterable[Instruction]) -> None:
+    def perform(self, instructions: list[Instruction], now: float | None = None) -> None:
         """Carry out `instructions`, after those that are being carried out already.
 
         A reader of events may call back, and cancel a job whose start is still on the list.
         """
-        to_do = self._to_do
-        is_outermost_call = not to_do
-        to_do.extend(instructions)
-        if not is_outermost_call:
+        self._now = self._time() if now is None else now
+        if self._to_do is not None:
+            self._to_do.extend(instructions)
             return
-        while to_do:
+        self._to_do = instructions
+        for instruction in instructions:  # it may grow meanwhile
             try:
-                self._carry_out(to_do[0])
+                if type(instruction) is Node:
+                    self._start(instruction)
+                else:
+                    _HOW[instruction[0]](self, *instruction[1:])  # type: ignore[index]
             except LeaveNow:
                 raise
             except BaseException as error:
                 # Of a reader that ends the program, or ours: the rest is to be done all the same.
                 self._failed(error)
-            to_do.popleft()
+        self._to_do = None
         if self._stopped:
             self._give_grace()
         plan = self.plan
         if plan.alive == plan.passive and not self.is_busy:
             # Not now: other instructions may be on their way.
             self.loop.call_soon(self._check_progress)
-
-    def _carry_out(self, instruction: Instruction) -> None:
-        do = instruction[0]
-        if do is _START:
-            self._start(instruction[1])
-        else:
-            _HOW[do](self, *instruction[1:])
 
     def _failed(self, error: BaseException) -> None:
         """What performs a run has failed: better a run that ends than one that hangs."""
@@ -287,13 +286,12 @@ class Conductor:
             self._wake.set_result(None)
 
     def _start(self, node: Node) -> None:
-        paused = self._paused.get(node)
-        if paused is not None:  # its next attempt
-            if not paused.done():
+        if node.attempt > 1:
+            paused = self._paused.get(node)
+            if paused is not None and not paused.done():
                 paused.set_result(None)
             return
-        if node.started_at is None:
-            node.started_at = self.loop.time()
+        node.started_at = self._now
         name, context = node.job.label or NOLABEL, self._context.copy()
         node.handle = task = JobTask(self._live(node), loop=self.loop, name=name, context=context)
         task.node = node
@@ -372,11 +370,11 @@ class Conductor:
                 self._failed(fault)
                 self._settle(node, State.FAILED, safe_error(error))
         else:
-            if node.stop is not None:
-                self._settle(node, State.CANCELLED, node.stop[1])
-            else:
+            if node.stop is None:
                 node.result = result
-                self._settle(node, State.FINISHED, "")
+                self._settle(node, _FINISHED, "")
+            else:
+                self._settle(node, State.CANCELLED, node.stop[1])
 
     def _ended(self, node: Node, name: str, error: BaseException) -> None:
         """A job has raised `error`."""
@@ -419,9 +417,11 @@ class Conductor:
     def _settle(self, node: Node, new: State, reason: str) -> None:
         if node.state.is_over:  # it was abandoned, and has ended after all
             return
-        now = self.loop.time()
         node.handle = None
-        self.perform(self.plan.settle(node, new, now, reason))
+        now, plan = self._time(), self.plan
+        instructions = plan.settle(node, new, now, reason)
+        if instructions or plan.alive == plan.passive:
+            self.perform(instructions, now)
         if self._deadline is not None and now >= self._deadline:
             # However many callbacks the loop has to go through before it looks at its timers.
             self._timed_out()

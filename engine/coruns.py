@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Awaitable, Callable, Coroutine
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from .arguments import parts_of, require_arguments, with_results
-from .coroutines import callable_name, drop_coroutine, is_async_callable, not_a_coroutine, unstarted
+from .coroutines import (
+    Once,
+    callable_name,
+    coroutine_giver,
+    drop_coroutine,
+    is_async_function,
+)
 from .errors import BadOption, NotACoroutine, name_of
 from .job import AbstractJob
 
 if TYPE_CHECKING:
     from .engine import Engine
+    from .job import Jobs
+    from .pool import Pool
 
 
 class Job(AbstractJob):
@@ -44,41 +51,59 @@ class Job(AbstractJob):
     <Job `seven' finished -> 7 - [requires [three]]>
     """
 
-    __slots__ = ("_args", "_corun", "_coshutdown", "_keywords", "_takes_results_of", "_used")
+    __slots__ = ("_args", "_corun", "_coshutdown", "_keywords")
 
     def __init__(
         self,
         corun: Callable[..., Awaitable[Any]] | Coroutine[Any, Any, Any],
         *args: Any,
         coshutdown: Callable[[], Awaitable[Any]] | Coroutine[Any, Any, Any] | None = None,
+        label: str | None = None,
+        forever: bool = False,
+        critical: bool = True,
+        required: Jobs = None,
+        after: Jobs = None,
+        timeout: float | None = None,
+        retry: Any = None,
+        pool: Pool | None = None,
+        notify: bool = False,
         engine: Engine | None = None,
-        **options: Any,
     ) -> None:
-        self._used = True  # nothing to close, should what follows raise
-        coroutines = [c for c in (corun, coshutdown) if isinstance(c, CoroutineType)]
-        mine = [coroutine for coroutine in coroutines if coroutine not in unstarted]
+        # The options one by one, as one that is misspelt is to be refused in the name of Job.
         try:
-            super().__init__(**options)
-            self._check_corun(corun, args)
+            super().__init__(
+                label=label,
+                forever=forever,
+                critical=critical,
+                required=required,
+                after=after,
+                timeout=timeout,
+                retry=retry,
+                pool=pool,
+                notify=notify,
+            )
+            self._coshutdown: Any = None
             if coshutdown is not None:
-                self._check_async(coshutdown, "coshutdown=")
-            self._corun, self._args, self._keywords = parts_of(corun, args)
-            self._coshutdown = coshutdown
-            self._takes_results_of = require_arguments(self, self._args, self._keywords)
-            unstarted.update(mine)
-            self._used = False
+                self._coshutdown = coshutdown = coroutine_giver(coshutdown, "coshutdown=")
+            if is_async_function(corun) and not args:  # as in most large graphs
+                self._corun: Any = corun
+                self._args, self._keywords = args, None
+            else:
+                if isinstance(corun, CoroutineType):
+                    self._refuse_for_coroutine(corun, args)
+                corun = coroutine_giver(corun, "Job")
+                self._once = corun if isinstance(corun, Once) else None
+                self._corun, self._args, self._keywords = parts_of(corun, args)
+                self._takes_results_of = require_arguments(self, self._args, self._keywords)
             if engine is not None:
                 engine.add(self)
         except BaseException:
-            self._used = True
-            for coroutine in mine:
-                drop_coroutine(coroutine)
+            drop_coroutine(corun)
+            drop_coroutine(coshutdown)
             raise
 
-    def _check_corun(self, corun: Any, args: tuple[Any, ...]) -> None:
-        self._check_async(corun, "Job")
-        if not isinstance(corun, CoroutineType):
-            return
+    def _refuse_for_coroutine(self, corun: CoroutineType[Any, Any, Any], args: object) -> None:
+        """Refuse what cannot go with a coroutine object, which runs once."""
         name = corun.__name__
         if args:
             raise NotACoroutine(
@@ -92,65 +117,28 @@ class Job(AbstractJob):
                 self.retry,
             )
 
-    def _check_async(self, thing: Any, where: str) -> None:
-        """Refuse what is neither a coroutine function nor a coroutine that has not begun."""
-        if is_async_callable(thing):
-            return
-        if not isinstance(thing, CoroutineType):
-            raise not_a_coroutine(where, thing)
-        if inspect.getcoroutinestate(thing) != inspect.CORO_CREATED or thing in unstarted:
-            name = thing.__name__
-            raise NotACoroutine(
-                f"{where}: this coroutine of {name} is used already, and a coroutine runs once; "
-                f"give the function and its arguments: Job({name}, ...)",
-                thing,
-            )
-
-    @property
-    def takes_results_of(self) -> tuple[AbstractJob, ...]:
-        """The jobs among its arguments, whose results it takes."""
-        return self._takes_results_of
-
     def corun(self) -> Awaitable[Any]:
         """Return the coroutine object, or call the function with its arguments."""
-        corun = self._corun
-        if isinstance(corun, CoroutineType):
-            self._used = True
-            unstarted.discard(corun)
-            return corun
         if self._takes_results_of:
             args, keywords = with_results(self._args), with_results(self._keywords or {})
-            return corun(*args, **keywords)  # type: ignore[no-any-return]
+            return self._corun(*args, **keywords)  # type: ignore[no-any-return]
         if self._keywords:
-            return corun(*self._args, **self._keywords)  # type: ignore[no-any-return]
-        return corun(*self._args)  # type: ignore[no-any-return]
+            return self._corun(*self._args, **self._keywords)  # type: ignore[no-any-return]
+        return self._corun(*self._args)  # type: ignore[no-any-return]
 
     async def coshutdown(self) -> None:
         """Await what was given as `coshutdown`, if anything was."""
         given = self._coshutdown
-        if isinstance(given, CoroutineType):
+        if isinstance(given, Once):
             self._coshutdown = None  # it runs once
-            unstarted.discard(given)
-            await given
-        elif given is not None:
-            await given()  # type: ignore[operator]
+        if given is not None:
+            await given()
 
     @property
     def has_coshutdown(self) -> bool:
         """True if there is something to await at shutdown."""
         return self._coshutdown is not None
 
-    @property
-    def is_spent(self) -> bool:
-        """True if its coroutine object has been used, so that it cannot run again."""
-        return self._used
-
     def details(self) -> str | None:
         """Return the name of what it runs."""
         return callable_name(self._corun)
-
-    def __del__(self) -> None:
-        if not self._used and isinstance(self._corun, CoroutineType):
-            drop_coroutine(self._corun)
-        if isinstance(getattr(self, "_coshutdown", None), CoroutineType):
-            drop_coroutine(self._coshutdown)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 from . import graph as graphs
 from . import loop as loops
 from .conductor import Conductor
-from .coruns import Job
 from .current import current
 from .errors import (
     AlreadyRunning,
@@ -38,7 +37,7 @@ from .options import check_count, check_timeout
 from .plan import Node, Plan
 from .run import Run
 from .sequence import Sequence
-from .shutdown import has_shutdown, shut_down, tell_of
+from .shutdown import shut_down, tell_of, with_shutdown
 from .text import safe_repr
 from .ticks import State, StopReason, Tick
 from .verdict import Verdict, judge, nodes_at_every_depth
@@ -68,6 +67,7 @@ class Engine(JobSet):
         BadOption: an option has a value that makes no sense.
 
     >>> import asyncio
+    >>> from engine import Job
     >>> async def mycoro(number):
     ...     await asyncio.sleep(0)
     ...     return 1000 * number
@@ -123,7 +123,7 @@ class Engine(JobSet):
 
     # -- its jobs and their relations, as they change while it runs ------------------------
 
-    def _check_late(self, newcomers: JobList) -> None:
+    def _check_late(self, newcomers: Collection[AbstractJob]) -> None:
         """Check what is added while running, as `check` and a start would."""
         if self._plan is None:
             return
@@ -139,10 +139,10 @@ class Engine(JobSet):
                     raise foreign(job, need, self)
             if isinstance(job, Engine):
                 job.check()
-            _refuse_spent(job)
+        _refuse_spent(newcomers)
         graphs.topological_order(newcomers, needs_of)
 
-    def _joined(self, newcomers: JobList) -> None:
+    def _joined(self, newcomers: Collection[AbstractJob]) -> None:
         """Have the run going on, if any, take in those that were added."""
         plan = self._plan
         if plan is None:
@@ -236,6 +236,7 @@ class Engine(JobSet):
             asyncio.CancelledError: it was cancelled from outside, and has cancelled all its jobs.
             GraphError, UsedCoroutine, AlreadyRunning, Stuck: as for `orchestrate`.
 
+        >>> from engine import Job
         >>> async def main():
         ...     return await Engine(Job(asyncio.sleep, 0)).corun()
         >>> asyncio.run(main())
@@ -258,7 +259,7 @@ class Engine(JobSet):
         """Run as the outermost engine."""
         self._refuse_while_running("start it")
         self.check()
-        _refuse_spent(self)
+        _refuse_spent(self.jobs)
         run = Run(label_of(self), readers_of(self, self._has_own_tick()))
         plan = self.make_plan(run.tells)
         root = self._place = Node(self, plan, 0)
@@ -326,7 +327,7 @@ class Engine(JobSet):
         Those started in an earlier attempt are shut down at the end, as all others, once.
         """
         self.check()
-        _refuse_spent(self)
+        _refuse_spent(self.jobs)
         assert node.inner is not None
         started = {n.job for n in nodes_at_every_depth(node.inner) if n.attempt or n.began_before}
         first_number = self._first_number + len(node.inner.nodes)
@@ -361,10 +362,8 @@ class Engine(JobSet):
 
     def _let_go(self, plan: Plan) -> None:
         """The run is over at every depth: it is nobody's any more."""
-        for job in self.iterate_jobs(scan_engines=True):
-            if isinstance(job, Engine):
-                job._plan = None
-        self._plan = None
+        for engine in self, *self._inside():
+            engine._plan = None
         _unlink(plan)
         if self._place is not None:
             self._place.job = self._place.plan = None
@@ -392,13 +391,19 @@ class Engine(JobSet):
         )
         self._plan, self._verdict, self._first_number = plan, None, 1
         self._shutdown_failures = {}
-        for job in self._jobs:
-            self._make_node(job, plan)
-        for node in plan.nodes:
-            for need in node.job.required:
-                plan.link(node, need._place, True)
-            for need in node.job.awaited:
-                plan.link(node, need._place, False)
+        nodes = plan.enter(self._jobs)
+        for job, node in zip(self._jobs, nodes, strict=True):
+            job._place = node
+        for inner in self._nested:
+            _node_of(inner).inner = inner.make_plan(tells)
+        for node in nodes:
+            job = node.job
+            if job._required is not None:
+                for need in job._required:
+                    plan.link(node, need._place, True)
+            if job._after is not None:
+                for need in job._after:
+                    plan.link(node, need._place, False)
         return plan
 
     def _parent_id(self) -> str | None:
@@ -422,15 +427,15 @@ class Engine(JobSet):
         """
         if not isinstance(job, Engine):
             return self.cancel_grace
-        inner = [job.grace_for(each) for each in job if isinstance(each, Engine)]
+        inner = [job.grace_for(each) for each in job._nested]
         return self.cancel_grace + max([job.cancel_grace, *inner])
 
     def _warn_of_inner_queues(self, run: Run) -> None:
-        for job in self.iterate_jobs(scan_engines=True):
-            if isinstance(job, Engine) and job.message_queue is not None:
+        for inner in self._inside():
+            if inner.message_queue is not None:
                 run.log(
                     logging.WARNING,
-                    f"the message queue of {name_of(job)} is not used: it is nested, and its "
+                    f"the message queue of {name_of(inner)} is not used: it is nested, and its "
                     f"events go to the queue of {name_of(self)}",
                 )
 
@@ -489,9 +494,8 @@ class Engine(JobSet):
         conductor, self._conductor = self._conductor, None
         if conductor is not None:  # left at once, in its middle: say so of all that was in it
             conductor.forsake()
-            for job in self.iterate_jobs(scan_engines=True):
-                if isinstance(job, Engine):
-                    job._conductor = None
+            for inner in self._inside():
+                inner._conductor = None
             self._let_go(conductor.plan)
             self._verdict = Verdict(False, "left at once by a second Ctrl-C", (), 130)
         elif self._verdict is not None and self._verdict.ok and isinstance(status, int):
@@ -517,16 +521,14 @@ class Engine(JobSet):
         at their first wait.  A fault in one stops no other.
         """
         started = set()
-        is_needed = False
-        for job in self._jobs:
+        for job in with_shutdown(self._jobs):
             node = job._place
             if node is None or node.is_shut or not node.state.is_over:
                 continue
             if node.attempt or node.began_before:
                 node.is_shut = True
                 started.add(job)
-                is_needed = is_needed or has_shutdown(job)
-        if is_needed:
+        if started:
             after = graphs.dependents(self._jobs, needs_of)
             faults = self._shutdown_failures
             await shut_down(self.jobs, after, started, self.shutdown_timeout, faults)
@@ -547,9 +549,8 @@ class Engine(JobSet):
     def shutdown_failures(self) -> dict[AbstractJob, BaseException]:
         """The jobs whose `coshutdown()` went wrong, at every depth, and how."""
         found = dict(self._shutdown_failures)
-        for job in self._jobs:
-            if isinstance(job, Engine):
-                found.update(job.shutdown_failures)
+        for inner in self._nested:
+            found.update(inner.shutdown_failures)
         return found
 
     @property
@@ -622,21 +623,26 @@ def _way(job: AbstractJob, needs: Iterable[AbstractJob]) -> JobList:
     return way
 
 
-def _unlink(plan: Plan) -> None:
+def _unlink(outermost: Plan) -> None:
     """Cut what leads from the nodes of a plan back to jobs and plans: no cycles are left."""
-    for node in list(nodes_at_every_depth(plan)):
-        if node.inner is not None:
-            node.inner.performer = None
-        node.job = node.plan = node.inner = None
-    plan.performer = None
+    plans = [outermost]
+    for plan in plans:
+        plan.performer = None
+        for node in plan.nodes:
+            if node.inner is not None:
+                plans.append(node.inner)
+                node.inner = None
+            node.job = node.plan = None
 
 
-def _refuse_spent(job: AbstractJob) -> None:
+def _refuse_spent(jobs: Iterable[AbstractJob]) -> None:
     """Refuse a job whose coroutine object has been used, at every depth."""
-    jobs = job.iterate_jobs() if isinstance(job, Engine) else [job]
-    for each in jobs:
-        if isinstance(each, Job) and each.is_spent:
-            raise UsedCoroutine(each)
+    for job in jobs:
+        if job._once is not None and job.is_spent:
+            raise UsedCoroutine(job)
+    for job in jobs:
+        if isinstance(job, Engine):
+            _refuse_spent(job.jobs)
 
 
 def _raise_first(*errors: BaseException | None) -> None:

@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Awaitable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from .coroutines import drop_coroutine
+from .coroutines import Once, drop_coroutine
 from .errors import (
     JobSkipped,
     NotAJob,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .plan import Node
     from .sequence import Sequence
 
+    Related: TypeAlias = "tuple[AbstractJob, ...] | dict[AbstractJob, None] | None"
     Jobs: TypeAlias = "AbstractJob | Sequence | Iterable[Jobs] | None"
     """What `requires` and `after` accept: jobs, Sequences, None and nested collections of these."""
 
@@ -79,8 +80,10 @@ class AbstractJob:
         "__weakref__",
         "_after",
         "_engine",
+        "_once",
         "_place",
         "_required",
+        "_takes_results_of",
         "critical",
         "forever",
         "label",
@@ -111,9 +114,12 @@ class AbstractJob:
         self.timeout = timeout
         self.retry = retry
         self.pool = pool
-        # Insertion-ordered sets (dicts without values); None, as for most jobs, takes no room.
-        self._required: dict[AbstractJob, None] | None = None
-        self._after: dict[AbstractJob, None] | None = None
+        # Collections in the order of insertion, without duplicates; see `_relate`.
+        self._required: Related = None
+        self._after: Related = None
+        self._takes_results_of: tuple[AbstractJob, ...] = ()
+        # The coroutine object that it was given to run, if it was given one.
+        self._once: Once | None = None
         # Weak, so that an engine and its jobs are freed as soon as nobody holds them.
         self._engine: weakref.ref[Engine] | None = None
         # Its node in the run going on or, after it, in the last one; set by the run alone.
@@ -133,8 +139,13 @@ class AbstractJob:
 
     @property
     def takes_results_of(self) -> tuple[AbstractJob, ...]:
-        """The jobs among its arguments."""
-        return ()
+        """The jobs among its arguments, whose results it takes."""
+        return self._takes_results_of
+
+    @property
+    def is_spent(self) -> bool:
+        """True if it was given a coroutine object, which has been used: it cannot run again."""
+        return self._once is not None and self._once.is_used
 
     # -- what it does ------------------------------------------------------------------------
 
@@ -192,7 +203,7 @@ class AbstractJob:
         >>> d.requires(b, remove=True)
         <Job `d' idle - [requires [a, c]]>
         """
-        self._required = self._relate("requires", self._required, jobs, remove)
+        self._relate("requires", jobs, remove)
         return self
 
     def after(self, *jobs: Jobs, remove: bool = False) -> AbstractJob:
@@ -201,32 +212,31 @@ class AbstractJob:
         For cleaning up and collecting, as ``After=`` without ``Requires=`` in systemd.  Takes and
         raises the same as :meth:`requires`.
         """
-        self._after = self._relate("after", self._after, jobs, remove)
+        self._relate("after", jobs, remove)
         return self
 
-    def _relate(
-        self, how: str, known: dict[AbstractJob, None] | None, jobs: tuple[Jobs, ...], remove: bool
-    ) -> dict[AbstractJob, None] | None:
-        """Return `known` with `jobs` put in or taken out, once all of it has been checked."""
-        others = dict.fromkeys(last_jobs(jobs, self, ".", how, "()"))
-        known = {} if known is None else known
-        engine = self.engine
-        if remove:
-            changes = [job for job in others if job in known]
-        elif self in others:
-            raise SelfRequirement(self)
+    def _relate(self, how: str, jobs: tuple[Jobs, ...], remove: bool) -> None:
+        """Put `jobs` in or take them out, once all of it has been checked."""
+        known = self._required if how == "requires" else self._after
+        others = last_jobs(jobs, self, ".", how, "()")
+        if not remove:
+            for other in others:  # `in` would ask whether they are equal
+                if other is self:
+                    raise SelfRequirement(self)
+        if len(others) > 1:
+            others = list(dict.fromkeys(others))
+        if known is not None or remove:
+            others = [job for job in others if (known is not None and job in known) is remove]
+        engine = None if self._engine is None else self._engine()
+        if engine is not None:
+            engine.before_relation(self, () if remove else others, how)
+        known = _without(known, others) if remove else _with(known, others)
+        if how == "requires":
+            self._required = known
         else:
-            changes = [job for job in others if job not in known]
+            self._after = known
         if engine is not None:
-            engine.before_relation(self, () if remove else changes, how)
-        for job in changes:
-            if remove:
-                del known[job]
-            else:
-                known[job] = None
-        if engine is not None:
-            engine.after_relation(self, how, changes, remove)
-        return known or None
+            engine.after_relation(self, how, others, remove)
 
     def __rshift__(self, others: Any) -> Any:
         """``a >> b`` is ``b.requires(a)``, and `b`, so that it can go on: ``a >> b >> [c, d]``."""
@@ -244,10 +254,6 @@ class AbstractJob:
     def engine(self) -> Engine | None:
         """The engine that holds this job, if any."""
         return None if self._engine is None else self._engine()
-
-    def joins(self, engine: weakref.ref[Engine] | None) -> None:
-        """Tell the job who holds it; called by engines alone."""
-        self._engine = engine
 
     @property
     def state(self) -> State:
@@ -345,6 +351,29 @@ class AbstractJob:
         return describe(self)
 
 
+_FEW = 8
+"""To look through so many jobs is as fast as to look one up, and a tuple is smaller than a dict."""
+
+
+def _with(known: Related, jobs: list[AbstractJob]) -> Related:
+    """Return `known` with `jobs`, which are not in it yet."""
+    if isinstance(known, dict):
+        known.update(dict.fromkeys(jobs))
+        return known
+    if known is not None:
+        jobs = [*known, *jobs]
+    return dict.fromkeys(jobs) if len(jobs) > _FEW else tuple(jobs) or None
+
+
+def _without(known: Related, jobs: list[AbstractJob]) -> Related:
+    """Return `known` without `jobs`, which are in it."""
+    if isinstance(known, dict):
+        for job in jobs:
+            known.pop(job, None)
+        return known or None
+    return tuple(job for job in known or () if job not in jobs) or None
+
+
 # -- collections of jobs ---------------------------------------------------------------------
 
 
@@ -365,12 +394,19 @@ def last_jobs(value: Jobs, *where: object) -> list[AbstractJob]:
     An empty Sequence stands for what it requires itself, so that it can be passed through.
     `where` says in errors who asks: pieces of text, and jobs for their names.
     """
+    whole: Any = value
+    if type(whole) is tuple and len(whole) == 1:  # the arguments of `requires`, mostly
+        whole = whole[0]
     found: list[AbstractJob] = []
-    for each in jobs_in(value, *where):
-        if isinstance(each, AbstractJob):
-            found.append(each)
-        else:
-            found.extend(each.last_jobs())
+    for item in whole if type(whole) in _PLAIN else (whole,):
+        if isinstance(item, AbstractJob):
+            found.append(item)
+            continue
+        for each in jobs_in(item, *where):
+            if isinstance(each, AbstractJob):
+                found.append(each)
+            else:
+                found.extend(each.last_jobs())
     return found
 
 
@@ -384,7 +420,7 @@ def jobs_in(value: Any, *where: object) -> list[AbstractJob | Sequence]:
     todo = [iter((value,))]
     while todo:
         for item in todo[-1]:
-            if isinstance(item, AbstractJob | JobSequence):
+            if isinstance(item, (AbstractJob, JobSequence)):
                 found.append(item)  # type: ignore[arg-type]
             elif item is not None:
                 todo.append(iter(item) if type(item) in _PLAIN else _iterate(item, where))

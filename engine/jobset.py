@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, cast
 
 from . import graph as graphs
 from .errors import AlreadyInEngine, ForeignRequirement, GraphError, NotAJob, OnlyForever, name_of
@@ -33,15 +33,17 @@ class JobSet(AbstractJob):
         self._first_number = 1
         """What ticks call its first job; more than 1 once a nested engine is tried again."""
         self._jobs: dict[AbstractJob, None] = {}
+        self._nested: dict[Engine, None] = {}
+        """Those of its jobs that hold jobs themselves."""
         self._followers: dict[AbstractJob, JobList] | None = None
         """For each job those that wait for it, as long as the graph does not change."""
 
     # -- hooks of the engine -----------------------------------------------------------------
 
-    def _check_late(self, newcomers: JobList) -> None:
+    def _check_late(self, newcomers: Collection[AbstractJob]) -> None:
         """Refuse jobs that cannot be added, if a run is going on."""
 
-    def _joined(self, newcomers: JobList) -> None:
+    def _joined(self, newcomers: Collection[AbstractJob]) -> None:
         """Take in jobs that were added, if a run is going on."""
 
     def _refuse_while_running(self, what: str) -> None:
@@ -71,18 +73,30 @@ class JobSet(AbstractJob):
 
     def update(self, jobs: Iterable[AbstractJob | Sequence]) -> None:
         """Add all of `jobs`, or, if one of them is refused, none; see `add` for what is raised."""
-        newcomers: JobList = []
+        newcomers: dict[AbstractJob, None] = {}
+        kinds: set[type[AbstractJob]] = set()
         for job in flat_jobs(jobs, type(self).__name__):
-            _check_identity(job)
-            if job.engine is not self:
+            kind = type(job)
+            if kind not in kinds:
+                _check_kind(kind, job)
+                kinds.add(kind)
+            try:
+                is_free = job._engine is None
+            except AttributeError:
+                advice = f"{kind.__name__}.__init__ does not call super().__init__()"
+                raise NotAJob(advice, job) from None
+            if not is_free and job.engine is self:
+                continue
+            if not is_free or isinstance(job, JobSet):
                 self._check_newcomer(job)
-                newcomers.append(job)
-        newcomers = list(dict.fromkeys(newcomers))
+            newcomers[job] = None
         self._check_late(newcomers)
         for job in newcomers:
-            self._jobs[job] = None
-            job.joins(self._weak)
-            self._graph_changed()
+            job._engine = self._weak
+            if isinstance(job, JobSet):
+                self._nested[cast("Engine", job)] = None
+        self._jobs.update(newcomers)
+        self._graph_changed()
         self._joined(newcomers)
 
     def _check_newcomer(self, job: AbstractJob) -> None:
@@ -113,7 +127,9 @@ class JobSet(AbstractJob):
         if job not in self._jobs:
             raise GraphError(f"job {name_of(job)} is not in engine {name_of(self)}", [job])
         del self._jobs[job]
-        job.joins(None)
+        if isinstance(job, JobSet):
+            del self._nested[cast("Engine", job)]
+        job._engine = None
         self._graph_changed()
 
     def __len__(self) -> int:
@@ -142,6 +158,14 @@ class JobSet(AbstractJob):
                 break
             else:
                 stack.pop()
+
+    def _inside(self) -> Iterator[Engine]:
+        """Give those that it holds that hold jobs themselves, at every depth."""
+        stack: list[JobSet] = [self]
+        while stack:
+            inner = stack.pop()._nested
+            yield from inner
+            stack.extend(inner)
 
     def find(self, job_id: str) -> AbstractJob:
         """Return the job that the events of the run going on call `job_id`; else KeyError.
@@ -173,21 +197,17 @@ class JobSet(AbstractJob):
         listed: set[AbstractJob] = set()
         in_order = True
         for job in self._jobs:
-            for need in needs_of(job):
-                if need not in listed:
-                    if need.engine is not self:
-                        raise foreign(job, need, self)
-                    in_order = False
+            if job._required is not None or job._after is not None:
+                for need in needs_of(job):
+                    if need not in listed:
+                        if need.engine is not self:
+                            raise foreign(job, need, self)
+                        in_order = False
             listed.add(job)
-            for need in job.takes_results_of:
-                if need not in job.required:
-                    raise GraphError(
-                        f"job {name_of(job)} takes the result of {name_of(need)}, which it was "
-                        f"made not to require any more",
-                        [job, need],
-                    )
-            if isinstance(job, JobSet):
-                job.check()
+            if job._takes_results_of:
+                _check_results(job)
+        for inner in self._nested:
+            inner.check()
         if not in_order:
             graphs.topological_order(self._jobs, needs_of)
         endless = self.engine is not None and self.forever
@@ -272,7 +292,7 @@ class JobSet(AbstractJob):
                 *(name_of(job) for job in (link.node, link.need, self)),
             )
         self._edit(edit)
-        clean = [job.sanitize() for job in self._jobs if isinstance(job, JobSet)]
+        clean = [job.sanitize() for job in self._nested]
         return not edit.cut and all(clean)
 
     def _edit(self, edit: graphs.Edit[AbstractJob]) -> Self:
@@ -300,17 +320,25 @@ _required: Callable[[AbstractJob], tuple[AbstractJob, ...]] = AbstractJob.requir
 _awaited: Callable[[AbstractJob], tuple[AbstractJob, ...]] = AbstractJob.awaited.fget  # type: ignore[attr-defined]
 
 
-def _check_identity(job: AbstractJob) -> None:
-    """Refuse jobs that an engine could not tell apart, or that are not made to their end."""
-    kind = type(job)
+def _check_results(job: AbstractJob) -> None:
+    """Refuse a job that was made not to require one whose result it takes."""
+    for need in job.takes_results_of:
+        if need not in job.required:
+            raise GraphError(
+                f"job {name_of(job)} takes the result of {name_of(need)}, which it was "
+                f"made not to require any more",
+                [job, need],
+            )
+
+
+def _check_kind(kind: type[AbstractJob], job: AbstractJob) -> None:
+    """Refuse jobs that an engine could not tell apart."""
     if kind.__eq__ is not object.__eq__:
         raise NotAJob(
             f"two jobs are never equal, and {kind.__name__} defines when they are: "
             "with dataclasses write @dataclass(eq=False)",
             job,
         )
-    if not hasattr(job, "label"):
-        raise NotAJob(f"{kind.__name__}.__init__ does not call super().__init__()", job)
 
 
 def foreign(job: AbstractJob, need: AbstractJob, engine: JobSet) -> ForeignRequirement:

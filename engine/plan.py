@@ -13,7 +13,8 @@ Each job has a :class:`Node`, which counts in `unmet` the requirements that are 
 lists those that wait for it.  When a job ends, only these are looked at: the cost of a whole run is
 linear in jobs and requirements.  A node whose count falls to zero is *scheduled*: it enters the
 queue of those ready to start, ordered by insertion.  `_dispatch` starts from that queue as long as
-the window has room, passing over those whose pool is full.
+the window has room, passing over those whose pool is full.  A node that runs holds a slot of the
+window, unless it is forever, and one of its pool, if it has one.
 
 The states and their legal transitions are the table `TRANSITIONS`.  A node is *alive* from its
 first start to its end, while it waits for its next attempt too: there is a task for it.
@@ -65,10 +66,8 @@ BURST = 256
 
 
 class Do(Enum):
-    """What the performer is to do; the rest of an instruction is given in brackets."""
+    """What the performer is to do, but for starts; the rest of an instruction is in brackets."""
 
-    START = auto()
-    """(node): start it, or its next attempt."""
     STOP = auto()
     """(node, reason): ask it to stop; it is settled when it has ended."""
     TELL = auto()
@@ -87,10 +86,11 @@ class Do(Enum):
     """(): nothing is alive any more and nothing will start."""
 
 
-Instruction: TypeAlias = tuple[Any, ...]
-"""A `Do` and what goes with it."""
+TELL = Do.TELL  # looked up for every job
 
-START, TELL = Do.START, Do.TELL  # looked up for every job
+
+Instruction: TypeAlias = "Node | tuple[Any, ...]"
+"""A node: start it, or its next attempt.  Anything else: a `Do` and what goes with it."""
 
 
 class Stop(Enum):
@@ -116,7 +116,6 @@ class Node:
         required_by: nodes that start once it is finished (None: there is none).
         followed_by: nodes that start once it is over.
         is_ready: for those that wait for a forever job.
-        holds: it holds a slot of the window or of its pool, or is counted as running.
         attempt: how many times it was started.
         stop: who asked it to stop, and why; None if nobody did.
         is_blamed: it was skipped because of another job, not because the run ended.
@@ -136,7 +135,6 @@ class Node:
         "exception",
         "followed_by",
         "handle",
-        "holds",
         "id",
         "inner",
         "is_abandoned",
@@ -168,7 +166,6 @@ class Node:
         self.required_by: list[Node] | None = None
         self.followed_by: list[Node] | None = None
         self.is_ready = False
-        self.holds = False
         self.attempt = 0
         self.stop: tuple[Stop, str] | None = None
         self.is_blamed = False
@@ -231,12 +228,17 @@ class ReadyQueue:
             return line[0] if line else None
         return heap[0][1] if not line or heap[0][0] < line[0].order else line[0]
 
-    def take(self, node: Node) -> None:
-        """Take out `node`, which is what `first` returned."""
-        if self._in_order and self._in_order[0] is node:
-            self._in_order.popleft()
-        else:
+    def take(self) -> Node | None:
+        """Take out the node that comes next and return it; None if there is none."""
+        line = self._in_order
+        if line and not self._out_of_order and line[0].state is SCHEDULED:  # as mostly
+            return line.popleft()
+        node = self.first()
+        if line and line[0] is node:
+            line.popleft()
+        elif node is not None:
             heapq.heappop(self._out_of_order)
+        return node
 
     def __iter__(self) -> Iterator[Node]:
         yield from (node for node in self._in_order if node.state is SCHEDULED)
@@ -289,11 +291,19 @@ class Plan:
         self._drains = 0
         self._more = False
         self._newcomers: list[Node] = []
-        # Those ready to start: with a pool or without, counted in the window (True) or not.
-        self._queues: dict[tuple[Pool | None, bool], ReadyQueue] = {}
+        # Those ready to start: the ordinary ones, and those that need a slot of a pool or, beside
+        # others that do, none of the window: by pool, and whether they are counted in the window.
+        self._line = ReadyQueue()
+        self._others: dict[tuple[Pool | None, bool], ReadyQueue] = {}
         self._queued = 0
+        """How many are in the queues, those counted too that are no longer scheduled."""
 
     # -- the graph ---------------------------------------------------------------------------
+
+    def enter(self, jobs: Iterable[Any]) -> list[Node]:
+        """Make a node for each of `jobs`, the first of this plan, and return them."""
+        self.nodes = [Node(job, self, order) for order, job in enumerate(jobs)]
+        return self.nodes
 
     def node(self, job: Any) -> Node:
         """Return a new node for `job`; `add` it once it is linked if the run has begun."""
@@ -306,14 +316,13 @@ class Plan:
     def link(self, node: Node, need: Node, requires: bool) -> None:
         """Make `node` wait for `need` to be finished (`requires`) or over; both not yet over."""
         node.unmet += 1
-        if requires:
-            if need.required_by is None:
-                need.required_by = []
-            need.required_by.append(node)
+        waiting = need.required_by if requires else need.followed_by
+        if waiting is not None:
+            waiting.append(node)
+        elif requires:
+            need.required_by = [node]
         else:
-            if need.followed_by is None:
-                need.followed_by = []
-            need.followed_by.append(node)
+            need.followed_by = [node]
 
     def link_late(self, node: Node, need: Node, requires: bool, now: float) -> list[Instruction]:
         """As `link`, while the run goes on and `need` may be over already."""
@@ -374,13 +383,18 @@ class Plan:
     def settle(self, node: Node, new: State, now: float, reason: str = "") -> list[Instruction]:
         """The task of `node` has ended in the state `new`."""
         out: list[Instruction] = []
+        forever, held_slots = node.job.forever, node.state is RUNNING
         self.alive -= 1
-        if node.is_passive:
+        if forever or node.inner is not None:
             self.passive -= 1
         self._end(node, new, reason, now, out)
-        if node.holds:
-            self._give_back(node, out)
-        self._release(node, now, out)
+        if held_slots:
+            if self.window is not None and not forever:
+                self.used -= 1
+            if node.job.pool is not None:
+                self._give_back(node, out)
+        if node.required_by is not None or node.followed_by is not None:
+            self._release(node, now, out)
         if new is FAILED and node.job.critical and not self.keep_going:
             text = f"{name_of(node.job)} failed"
             self._stop(StopReason.CRITICAL_FAILURE, text, now, out)
@@ -405,7 +419,10 @@ class Plan:
         """
         out: list[Instruction] = []
         self._move(node, SCHEDULED, reason, out, retry_in)
-        self._give_back(node, out)
+        if self.window is not None and not node.job.forever:
+            self.used -= 1
+        if node.job.pool is not None:
+            self._give_back(node, out)
         if not retry_in:
             self._queue(node)
         self._dispatch(out)
@@ -499,7 +516,7 @@ class Plan:
         """Return the nodes that could start if their pool had a free slot."""
         return [
             node
-            for (pool, counted), queue in self._queues.items()
+            for (pool, counted), queue in self._others.items()
             if pool is not None and not (counted and self.is_full)
             for node in queue
         ]
@@ -531,7 +548,6 @@ class Plan:
             state = node.state
             assert state is not IDLE or node.unmet == unmet[node], f"{node}: {node.unmet} unmet"
             assert state is not SCHEDULED or not node.unmet, f"{node} is scheduled too early"
-            assert node.holds == (state is RUNNING), f"{node}: slots"
             assert state is not FINISHED or node.attempt, f"{node} finished, never started"
             assert state is not SKIPPED or not node.attempt, f"{node} skipped, yet started"
             over = state.is_over
@@ -539,7 +555,7 @@ class Plan:
         alive = [node for node in self.nodes if node.is_alive]
         assert self.alive == len(alive), f"{self.alive} alive, counted {len(alive)}"
         assert self.passive == sum(node.is_passive for node in alive)
-        counted = [node for node in alive if node.holds and not node.job.forever]
+        counted = [node for node in alive if node.state is RUNNING and not node.job.forever]
         assert self.used == (len(counted) if self.window is not None else 0)
         assert self.window is None or self.used <= self.window
         if self.has_begun and not self.is_over:
@@ -569,17 +585,23 @@ class Plan:
             out.append((TELL, node, old, new, reason, attempt, retry_in))
 
     def _schedule(self, node: Node, out: list[Instruction]) -> None:
-        self._move(node, SCHEDULED, "", out)
+        """All that `node`, which is idle, waits for has come."""
+        node.state = SCHEDULED
+        if self.tells:
+            out.append((TELL, node, IDLE, SCHEDULED, "", 1, None))
         self._queue(node)
 
     def _queue(self, node: Node) -> None:
         job = node.job
-        key = (job.pool, self.window is not None and not job.forever)
-        queue = self._queues.get(key)
-        if queue is None:
-            queue = self._queues[key] = ReadyQueue()
-        queue.push(node)
         self._queued += 1
+        if job.pool is None and (self.window is None or not job.forever):
+            self._line.push(node)
+            return
+        key = (job.pool, self.window is not None and not job.forever)
+        queue = self._others.get(key)
+        if queue is None:
+            queue = self._others[key] = ReadyQueue()
+        queue.push(node)
 
     def _dispatch(self, out: list[Instruction]) -> None:
         """Start those that come first as long as there are slots, a burst at most."""
@@ -587,9 +609,17 @@ class Plan:
             return
         room = BURST
         while self._queued:
-            node = self._take_next()
+            if self._others:
+                node = self._take_next()
+            elif self.window is not None and self.used >= self.window:
+                return
+            else:
+                node = self._line.take()
+                if node is None:
+                    self._queued = 0
             if node is None:
                 return
+            self._queued -= 1
             self._start(node, out)
             room -= 1
             if not room and self._queued:
@@ -607,7 +637,8 @@ class Plan:
         best: Node | None = None
         best_queue: ReadyQueue | None = None
         empty = True
-        for (pool, counted), queue in self._queues.items():
+        counted_line = (None, self.window is not None), self._line
+        for (pool, counted), queue in counted_line, *self._others.items():
             node = queue.first()
             if node is None:
                 continue
@@ -625,35 +656,31 @@ class Plan:
             return None
         if best.job.pool is not None and not best.job.pool.take(best):
             return self._take_next()  # another thread was faster; it is full now
-        best_queue.take(best)
-        self._queued -= 1
-        return best
+        return best_queue.take()
 
     def _start(self, node: Node, out: list[Instruction]) -> None:
         job = node.job
         if not node.attempt:
             self.alive += 1
-            if node.is_passive:
+            if job.forever or node.inner is not None:
                 self.passive += 1
         node.attempt += 1
-        node.holds = True
         if self.window is not None and not job.forever:
             self.used += 1
-        self._move(node, RUNNING, "", out)
-        out.append((START, node))
+        node.state = RUNNING
+        node.reason = ""
+        if self.tells:
+            out.append((TELL, node, SCHEDULED, RUNNING, "", node.attempt, None))
+        out.append(node)
         if job.forever and not job.notify and not node.is_ready:
             self._become_ready(node, out)
 
     def _give_back(self, node: Node, out: list[Instruction]) -> None:
-        node.holds = False
-        job = node.job
-        if self.window is not None and not job.forever:
-            self.used -= 1
-        if job.pool is not None:
-            others = [wake for wake in job.pool.give_back(node) if wake != self.wake]
-            if others:  # they come first, or who has many jobs would keep the slot to itself
-                out.extend((Do.WAKE, wake) for wake in others)
-                self._call_again(out)
+        """Give the slot of its pool back."""
+        others = [wake for wake in node.job.pool.give_back(node) if wake != self.wake]
+        if others:  # they come first, or who has many jobs would keep the slot to itself
+            out.extend((Do.WAKE, wake) for wake in others)
+            self._call_again(out)
 
     def _become_ready(self, node: Node, out: list[Instruction]) -> None:
         node.is_ready = True
@@ -748,7 +775,7 @@ class Plan:
                     out.append((Do.DRAIN,))
         if self.stopping is not None and not self.alive:
             self.is_over = True
-            for pool, _ in self._queues:
+            for pool, _ in self._others:
                 if pool is not None:
                     pool.leave(self.wake)
             out.append((Do.OVER,))

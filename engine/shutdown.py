@@ -8,7 +8,7 @@ time is spent the rest are still called, and cancelled at their first wait.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar, copy_context
 from typing import Any
 
@@ -47,8 +47,14 @@ async def shut_down(
     await sweep.run()
 
 
+def with_shutdown(jobs: Iterable[AbstractJob]) -> list[AbstractJob]:
+    """Return those of `jobs` that have something to call: most have nothing to shut down."""
+    perhaps = [job for job in jobs if type(job) is not Job or job.has_coshutdown]
+    return [job for job in perhaps if has_shutdown(job)]
+
+
 def has_shutdown(job: AbstractJob) -> bool:
-    """True if there is something to call: most jobs have nothing to shut down."""
+    """True if there is something to call."""
     if type(job).coshutdown is Job.coshutdown:
         return job.has_coshutdown  # type: ignore[attr-defined,no-any-return]
     return type(job).coshutdown is not AbstractJob.coshutdown

@@ -29,7 +29,13 @@ VERSION = 1
 
 
 class State(StrEnum):
-    """Where a job is in its life; the legal ways from one to the next are in engine.plan."""
+    """Where a job is in its life; the legal ways from one to the next are in engine.plan.
+
+    Attributes:
+        is_over: True for the four states that a job does not leave any more.
+    """
+
+    is_over: bool
 
     IDLE = "idle"
     SCHEDULED = "scheduled"
@@ -39,13 +45,8 @@ class State(StrEnum):
     CANCELLED = "cancelled"
     SKIPPED = "skipped"
 
-    @property
-    def is_over(self) -> bool:
-        """True for the four states that a job does not leave any more."""
-        return self in _OVER
-
-
-_OVER = frozenset({State.FINISHED, State.FAILED, State.CANCELLED, State.SKIPPED})
+    def __init__(self, name: str) -> None:
+        self.is_over = name in {"finished", "failed", "cancelled", "skipped"}
 
 
 class StopReason(StrEnum):

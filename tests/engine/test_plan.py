@@ -119,6 +119,8 @@ class Bench:
 
 def short(instruction: Instruction) -> str:
     """``START a``, ``a: idle -> scheduled``, ``STOPPING done``, ``OVER``."""
+    if isinstance(instruction, Node):
+        return f"START {instruction.job.label}"
     do, *rest = instruction
     if do is Do.TELL:
         node, old, new, reason, attempt, retry_in = rest
@@ -1050,7 +1052,12 @@ class Machine(RuleBasedStateMachine):
 
     def read(self, instructions: list[Instruction]) -> None:
         assert not (self.over and instructions), "it is over, and says something"
-        for do, *rest in instructions:
+        for instruction in instructions:
+            if isinstance(instruction, Node):
+                assert not self.over, f"{instruction} starts after OVER"
+                self.on_start(instruction)
+                continue
+            do, *rest = instruction
             assert not self.over or do is Do.WAKE, f"{do} after OVER"
             getattr(self, f"on_{do.name.lower()}")(*rest)
         self.plan.check()
