@@ -223,7 +223,7 @@ def test_waiting_has_a_bound_and_tells_why(own_server: Sshd) -> None:
     assert not Engine(waiting).orchestrate()
     error = waiting.raised_exception()
     assert isinstance(error, SshTimeout)
-    assert "Connect call failed" in str(error)
+    assert "connection refused" in str(error)
     assert isinstance(error.__cause__, Unreachable)
 
 
