@@ -58,7 +58,8 @@ class Fault:
     """Something that is wrong with hosts of a fleet, from the moment it is made until its end.
 
     That is the call of :meth:`end`, the end of the block for which it is a context manager, or that
-    of the fleet, whichever comes first.  Made by the methods of :class:`Fleet`.
+    of the fleet, whichever comes first.  Made by the methods of
+    :class:`~sshjobs.sandbox.Fleet`.
     """
 
     def __init__(self, what: str, mend: Callable[[], None]) -> None:

@@ -21,7 +21,7 @@ from collections.abc import Awaitable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import asyncssh
 
@@ -342,9 +342,17 @@ class _Login(asyncssh.SSHServer):
 
     def connection_requested(
         self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
-    ) -> bool:
+    ) -> bool | Awaitable[asyncssh.SSHTCPSession[bytes]]:
         """Lead on to loopback only: a fleet opens no way out of this machine."""
-        return dest_host in {LOOPBACK, "localhost"}
+        if dest_host not in {LOOPBACK, "localhost"}:
+            return False
+        return self._lead_on(dest_host, dest_port)
+
+    async def _lead_on(self, host: str, port: int) -> asyncssh.SSHTCPSession[bytes]:
+        onward = await self._connection.forward_connection(host, port)
+        if self._connection.is_closed():  # meanwhile, and asyncssh leaves this one open
+            onward.close()
+        return cast(asyncssh.SSHTCPSession[bytes], onward)
 
 
 class _Session(asyncssh.SSHServerProcess[bytes]):

@@ -53,6 +53,7 @@ from .node import SshNode
 
 _KILL_TIMEOUT = 5.0  # seconds that killed processes may take to vanish
 _POLL = 0.01
+_LAST_TURNS = 10  # of the event loop
 
 
 class Fleet:
@@ -385,6 +386,9 @@ class _Servers:
                 host.close()
             for host in hosts:
                 await host.wait_closed()
+            # Sockets are closed in the turns that follow.
+            for _ in range(_LAST_TURNS):
+                await asyncio.sleep(0)
 
     def _write_files(self, key: asyncssh.SSHKey, hosts: Iterable[Host]) -> None:
         identity, known_hosts = self._folder / "key", self._folder / "known_hosts"

@@ -14,6 +14,7 @@ import asyncio
 import socket
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Self, cast
 
 import asyncssh
@@ -128,7 +129,12 @@ class Entrance(asyncssh.SSHListener):
         self.wires.add(wire)
         task = self._loop.create_task(self._loop.connect_accepted_socket(lambda: wire, arrived))
         self._arriving.add(task)
-        task.add_done_callback(self._arriving.discard)
+        task.add_done_callback(partial(self._arrived, wire))
+
+    def _arrived(self, wire: Wire, task: asyncio.Task[Any]) -> None:
+        self._arriving.discard(task)
+        if task.cancelled() or task.exception() is not None:  # it was gone before it was here
+            self.wires.discard(wire)
 
     def _accept_again(self, listener: socket.socket) -> None:
         if listener in self._sockets:

@@ -17,9 +17,13 @@ ROOT = Path(__file__).parent.parent
 ALLOWED = {"engine": set(), "monitor": {"engine", "urwid"}, "sshjobs": {"engine", "asyncssh"}}
 # What single files may import as well: click, pytest; libraries that are optional, inside functions
 # only; and, in the whole of engine, what only the type checker sees.
-SINGLE = {"monitor/cli.py": {"click"}, "engine/testing/pytest_plugin.py": {"pytest"}}
+SINGLE = {
+    "monitor/cli.py": {"click"},
+    "engine/testing/pytest_plugin.py": {"pytest"},
+    "sshjobs/pytest_plugin.py": {"pytest"},
+}
 # What nobody of ours may import, as what it needs is not installed with us: pytest does.
-LOADED_BY_OTHERS = {"engine.testing.pytest_plugin"}
+LOADED_BY_OTHERS = {"engine.testing.pytest_plugin", "sshjobs.pytest_plugin"}
 OPTIONAL = {"engine/drawing.py": {"graphviz"}, "sshjobs/hosts.py": {"ClusterShell"}}
 TYPES_ONLY = {"engine": {"tenacity"}}
 # The modules of engine that are public as such; of engine itself all that is in its __all__.
@@ -121,6 +125,7 @@ def test_imports_only_what_it_may(path: str) -> None:
         ("sshjobs/node.py", "from ..monitor import model"),
         ("engine/job.py", "import tenacity"),
         ("engine/testing/clock.py", "import pytest"),
+        ("sshjobs/sandbox.py", "from .pytest_plugin import fleet"),
         ("engine/testing/__init__.py", "from engine.testing.pytest_plugin import sequencer"),
     ],
 )
@@ -136,6 +141,7 @@ def test_a_breach_is_found(path: str, source: str) -> None:
         ("monitor/model.py", "from engine import Engine, text\nfrom engine.text import safe_line"),
         ("engine/listing.py", "import textwrap\nfrom . import text\nfrom engine.job import _x"),
         ("engine/testing/pytest_plugin.py", "import pytest"),
+        ("sshjobs/pytest_plugin.py", "import pytest"),
         ("monitor/cli.py", "import click, urwid\nfrom engine import Engine"),
         ("sshjobs/hosts.py", "async def f():\n    from ClusterShell.NodeSet import NodeSet"),
     ],
