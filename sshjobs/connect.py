@@ -14,13 +14,14 @@ import os
 import random
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import asyncssh
 
 from engine.text import safe_line
 
 from .agent import Agent
+from .bundling import Carried, Network
 from .errors import (
     AuthFailed,
     ConnectionLost,
@@ -194,15 +195,23 @@ class Tunnel:
     ) -> tuple[Any, Any]:
         """Open a connection from the gateway to `remote_host`; see asyncssh."""
         opening = asyncio.create_task(
-            self._gateway.create_connection(session_factory, remote_host, remote_port)
+            self._gateway.create_connection(
+                lambda: cast(Any, Carried(session_factory)), remote_host, remote_port
+            )
         )
         self._opening.add(opening)
         opening.add_done_callback(self._opening.discard)
         try:
-            return await asyncio.shield(opening)
+            channel, carried = await asyncio.shield(opening)
         except asyncio.CancelledError:
             opening.add_done_callback(_close_channel)
             raise
+        return channel, cast(Carried, carried).connection
+
+
+def _network(options: asyncssh.SSHClientConnectionOptions) -> Network | tuple[()]:
+    """Return the direct way, unless a ProxyCommand is to make it."""
+    return () if options.proxy_command else Network(options)
 
 
 def _close_channel(opening: asyncio.Task[Any]) -> None:
@@ -268,7 +277,7 @@ class _Attempt:
             self._settings.port,
             options=self._settings.options,
             config=None,
-            tunnel=self._tunnel or (),
+            tunnel=self._tunnel or _network(self._settings.options),
             client_factory=lambda: client,
             known_hosts=known if self._settings.check else None,
             client_keys=self._keys(),

@@ -29,6 +29,7 @@ class Process(ABC):
     Attributes:
         sent: whether the other side may have begun with it.
         exited: set once it has ended, or nothing is known of it any more.
+        over: set once it has ended and all that it wrote is here, as far as anybody can know.
         closed: set once nothing more will come from it.
         exit_status: 0 to 255, or None.
         exit_signal: the name of the signal that ended it, without ``SIG``, or None.
@@ -45,12 +46,15 @@ class Process(ABC):
         self.sent = False
         self.exited = asyncio.Event()
         self.closed = asyncio.Event()
+        self.over = asyncio.Event()
         self.exit_status: int | None = None
         self.exit_signal: str | None = None
         self.problem: BaseException | None = None
         self.unwritten: OSError | None = None
         self._output = output
-        self._started = self._ended_at = asyncio.get_running_loop().time()
+        self._loop = asyncio.get_running_loop()
+        self._started = self._ended_at = self._loop.time()
+        self._look_again: asyncio.TimerHandle | None = None
         self._mark = None if way.mark is None else way.mark.encode()
         self._before_mark = b""
 
@@ -88,15 +92,7 @@ class Process(ABC):
 
     async def wait(self) -> None:
         """Wait until it is over: it has ended, and all that it wrote is here."""
-        await self.exited.wait()
-        received = -1
-        while not self.closed.is_set() and received != self._output.received:
-            received = self._output.received
-            try:
-                async with asyncio.timeout(QUIET):
-                    await self.closed.wait()
-            except TimeoutError:
-                continue
+        await self.over.wait()
         if not self.closed.is_set():
             self.abandon()
         if self._before_mark:
@@ -148,15 +144,29 @@ class Process(ABC):
 
     def _ended(self, exit_status: int | None, exit_signal: str | None) -> None:
         """Take how it ended."""
-        self._ended_at = asyncio.get_running_loop().time()
+        self._ended_at = self._loop.time()
         self.exit_status, self.exit_signal = exit_status, exit_signal
         self.exited.set()
+        self._wait_for_more()
+
+    def _wait_for_more(self) -> None:
+        """Give those who have its output open, and are not it, the time to write."""
+        self._look_again = self._loop.call_later(QUIET, self._look, self._output.received)
+
+    def _look(self, received: int) -> None:
+        if received == self._output.received:
+            self.over.set()
+        else:
+            self._wait_for_more()
 
     def _gone(self, problem: BaseException | None) -> None:
         """Take that nothing more will come."""
         if self.problem is None:
             self.problem = problem
         if not self.exited.is_set():
-            self._ended_at = asyncio.get_running_loop().time()
+            self._ended_at = self._loop.time()
+        if self._look_again is not None:
+            self._look_again.cancel()
         self.exited.set()
         self.closed.set()
+        self.over.set()

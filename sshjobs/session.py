@@ -89,7 +89,7 @@ class RemoteProcess(Process, asyncssh.SSHClientSession[bytes]):
         """The session is open, and the command is being sent."""
         self._channel = chan
         self.sent = True
-        if not self._pty:
+        if (self.way.stdin or self._cut) and not self._pty:
             # One turn of the loop later the command has gone out, and the script can follow at
             # once instead of waiting for the server's answer.
             asyncio.get_running_loop().call_soon(self._hand_over)
