@@ -80,7 +80,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._last_turn: int | None = None
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._numbers = itertools.count()
-        self._engines: list[weakref.ref[Engine]] = []
+        self._engines: weakref.WeakKeyDictionary[Engine, None] = weakref.WeakKeyDictionary()
         super().__init__(_JumpingSelector(self._before_turn, self._jump, patience))
 
     def time(self) -> float:
@@ -116,7 +116,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def sees(self, engine: Engine) -> None:
         """Remember an engine whose run begins, to tell its jobs in a deadlock; see `watch`."""
         if asyncio.get_running_loop() is self:
-            self._engines.append(weakref.ref(engine))
+            self._engines[engine] = None
 
     def finish(self) -> None:
         """Cancel what is left, give it some time to end, and close the loop."""
@@ -171,8 +171,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             heapq.heappop(self._timers)
         when = self._timers[0][0] if self._timers else math.inf
         if when == math.inf:
-            engines = [engine for known in self._engines if (engine := known()) is not None]
-            jobs = unfinished(engines)
+            jobs = unfinished(list(self._engines))
             raise Deadlock(who_waits(jobs, asyncio.all_tasks(self)), jobs, self._now)
         # A timer is due when the clock has passed it by asyncio's resolution: beyond some months
         # that is lost in rounding, and the next number up has to do.

@@ -23,13 +23,6 @@ async def fail() -> None:
     raise ValueError("on purpose")
 
 
-async def verdict(engine: Engine) -> bool:
-    try:
-        return await engine.corun()
-    except EngineFailed:
-        return False
-
-
 def narrow(graph: JobSpec) -> JobSpec:
     """The same graph through the eye of a needle: one job at a time, one slot in each pool."""
     return replace(graph, window=1, pools=dict.fromkeys(graph.pools, 1))
@@ -86,6 +79,7 @@ class Stubborn(AbstractJob):
                 continue
 
 
+@pytest.mark.usefixtures("virtual_clock")
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("slot", ["window", "pool"])
 def test_every_end_gives_the_slot_back(way: str, slot: str) -> None:
@@ -93,7 +87,7 @@ def test_every_end_gives_the_slot_back(way: str, slot: str) -> None:
     first = WAYS[way](pool=pool)
     second = Job(asyncio.sleep, 1, "ran", pool=pool)
     engine = Engine(first, second, jobs_window=1 if slot == "window" else None)
-    assert run_virtual(verdict(engine)) is (way != "abandoned")
+    assert engine.orchestrate() is (way != "abandoned")
     assert second.result() == "ran"
 
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 import pytest
 
 from engine import AbstractJob, CallJob, Engine, EngineFailed, Job, JobAbandoned, State, run
-from engine.testing import run_virtual
+from engine.testing import run_virtual, virtual_clock
 
 MARGIN = 0.1
 
@@ -41,16 +41,6 @@ async def fail_after(seconds: float) -> None:
     raise ValueError("on purpose")
 
 
-async def verdict(engine: Engine) -> tuple[bool, float]:
-    """The verdict, and how long it took."""
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    try:
-        return await engine.corun(), loop.time() - began
-    except EngineFailed:
-        return False, loop.time() - began
-
-
 WAYS: dict[str, Callable[[AbstractJob, float], Engine]] = {
     "end of the run": lambda job, grace: Engine(job, Job(asyncio.sleep, 1), cancel_grace=grace),
     "critical failure": lambda job, grace: Engine(job, Job(fail_after, 1), cancel_grace=grace),
@@ -73,10 +63,9 @@ def test_it_is_given_up_after_its_grace(
 ) -> None:
     job = Stubborn(label="mule", critical=critical, forever=way == "end of the run")
     engine = WAYS[way](job, grace)
-    with caplog.at_level(logging.WARNING, "engine"):
-        ok, took = run_virtual(verdict(engine))
-    assert not ok
-    assert 1 + grace <= took <= 1 + grace + MARGIN
+    with caplog.at_level(logging.WARNING, "engine"), virtual_clock() as clock:
+        assert not engine.orchestrate()
+    assert 1 + grace <= clock.time() <= 1 + grace + MARGIN
     assert job.state is State.CANCELLED
     assert job.shut == 1
     assert any("mule" in record.getMessage() for record in caplog.records)
@@ -89,13 +78,10 @@ def test_cancelled_by_hand_it_lets_the_others_go_on(critical: bool) -> None:
     job, other = Stubborn(label="mule", critical=critical), Job(asyncio.sleep, 20, "went on")
     engine = Engine(job, other, cancel_grace=2)
 
-    async def main() -> tuple[bool, float]:
-        asyncio.get_running_loop().call_later(1, job.cancel)
-        return await verdict(engine)
-
-    ok, took = run_virtual(main())
-    assert not ok
-    assert took == pytest.approx(20, abs=MARGIN)
+    with virtual_clock() as clock:
+        clock.call_later(1, job.cancel)
+        assert not engine.orchestrate()
+    assert clock.time() == pytest.approx(20, abs=MARGIN)
     assert other.result() == "went on"
     assert job.state is State.CANCELLED
 

@@ -15,8 +15,8 @@ from random import Random
 
 import pytest
 
-from engine import AbstractJob, Engine, EngineFailed, Job, JobSkipped, State, run
-from engine.testing import run_virtual
+from engine import AbstractJob, Engine, EngineFailed, Job, JobSkipped, State
+from engine.testing import VirtualLoop, run_virtual
 from tests.promises.witness import undeserved
 
 
@@ -36,13 +36,6 @@ class Once(AbstractJob):
         self.ran += 1
 
 
-async def verdict(engine: Engine) -> bool:
-    try:
-        return await engine.corun()
-    except EngineFailed:
-        return False
-
-
 def random_engine(rng: Random) -> tuple[Engine, list[Once]]:
     jobs: list[Once] = []
     for number in range(rng.randint(1, 12)):
@@ -56,12 +49,12 @@ def random_engine(rng: Random) -> tuple[Engine, list[Once]]:
     return Engine(*order, jobs_window=window, keep_going=rng.random() < 0.3), jobs
 
 
-@pytest.mark.usefixtures("_quiet")
+@pytest.mark.usefixtures("_quiet", "virtual_clock")
 def test_true_means_that_every_critical_job_ran_once(count: Callable[[int, int], int]) -> None:
     good = 0
     for seed in range(count(500, 10_000)):
         engine, jobs = random_engine(Random(seed))
-        ok = run_virtual(verdict(engine))
+        ok = engine.orchestrate()
         assert all(job.ran == (job.state is State.FINISHED) for job in jobs), f"seed {seed}"
         assert ok == all(job.ran == 1 for job in jobs if job.critical), f"seed {seed}"
         good += ok
@@ -81,6 +74,7 @@ def test_every_run_of_an_engine_that_runs_again_deserves_its_verdict() -> None:
         assert dependent.state is (State.SKIPPED if fails else State.FINISHED)
 
 
+@pytest.mark.usefixtures("virtual_clock")
 @pytest.mark.parametrize("fails", [True, False])
 def test_jobs_added_while_running_count(fails: bool) -> None:
     engine, late = Engine(), Once("late", 1, fails=fails)
@@ -89,7 +83,7 @@ def test_jobs_added_while_running_count(fails: bool) -> None:
         engine.add(late)
 
     engine.add(Job(add))
-    assert run_virtual(verdict(engine)) is not fails
+    assert engine.orchestrate() is not fails
     assert late.ran == (not fails)
 
 
@@ -108,28 +102,21 @@ def test_a_skipped_job_counts_as_what_it_is(critical: bool) -> None:
     assert second.state is State.SKIPPED
 
 
-def test_a_job_cancelled_by_hand_is_no_success() -> None:
+def test_a_job_cancelled_by_hand_is_no_success(virtual_clock: VirtualLoop) -> None:
     job, other = Once("job", 10), Once("other", 20)
-
-    async def main() -> bool:
-        asyncio.get_running_loop().call_later(1, job.cancel)
-        return await verdict(Engine(job, other))
-
-    assert run_virtual(main()) is False
+    virtual_clock.call_later(1, job.cancel)
+    assert Engine(job, other).orchestrate() is False
     assert (job.ran, other.ran) == (0, 1)
 
 
-def test_a_run_cancelled_as_a_whole_is_no_success() -> None:
+def test_a_run_cancelled_as_a_whole_is_no_success(virtual_clock: VirtualLoop) -> None:
     engine = Engine(Once("job", 10, critical=False))
-
-    async def main() -> bool:
-        asyncio.get_running_loop().call_later(1, engine.cancel)
-        return await verdict(engine)
-
-    assert run_virtual(main()) is False
+    virtual_clock.call_later(1, engine.cancel)
+    assert engine.orchestrate() is False
     assert engine.exit_status == 1
 
 
+@pytest.mark.usefixtures("virtual_clock")
 def test_a_job_that_returns_as_it_is_cancelled_is_no_success() -> None:
     async def returns_anyway() -> str:
         try:
@@ -139,12 +126,13 @@ def test_a_job_that_returns_as_it_is_cancelled_is_no_success() -> None:
         return "never"
 
     job = Job(returns_anyway)
-    assert run_virtual(verdict(Engine(job, timeout=1))) is False
+    assert Engine(job, timeout=1).orchestrate() is False
     assert job.state is State.CANCELLED
 
 
+@pytest.mark.usefixtures("virtual_clock")
 def test_a_run_that_times_out_is_no_success_even_if_nothing_critical_is_left() -> None:
-    assert run_virtual(verdict(Engine(Once("job", 10, critical=False), timeout=1))) is False
+    assert Engine(Once("job", 10, critical=False), timeout=1).orchestrate() is False
 
 
 def test_an_empty_engine_is_a_success() -> None:
@@ -154,5 +142,5 @@ def test_an_empty_engine_is_a_success() -> None:
 
 def test_the_witness_knows_a_false_success() -> None:
     engine = Engine(Once("job", 0, fails=True))
-    assert run(verdict(engine)) is False
+    assert engine.orchestrate() is False
     assert list(undeserved(engine)) == ["the run is a success, although job job is failed"]
