@@ -119,15 +119,20 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             self._engines[engine] = None
 
     def finish(self) -> None:
-        """Cancel what is left, give it some time to end, and close the loop."""
+        """Cancel what is left, give it some time to end, and close the loop.
+
+        That time does not count: afterwards the clock says again what it said before.
+        """
         if self.is_closed():
             return
+        now = self._now
         try:
             self._cancel_all()
             self.run_until_complete(self.shutdown_asyncgens())
             self.run_until_complete(self.shutdown_default_executor())
         finally:
             self.close()
+            self._now = now
 
     def _cancel_all(self) -> None:
         """Cancel all tasks, and run until they have ended or ten thousand turns have passed.

@@ -217,6 +217,12 @@ async def swallows(seconds: float) -> None:
             await asyncio.sleep(seconds)
 
 
+async def swallows_once(seconds: float) -> None:
+    with suppress(asyncio.CancelledError):
+        await asyncio.sleep(seconds)
+    await asyncio.sleep(seconds)
+
+
 @pytest.fixture
 def _asyncio_logs_to_nobody() -> Iterator[None]:
     """Keep the error that a test makes on purpose from the check round the tests."""
@@ -289,7 +295,9 @@ def test_orchestrate_and_run_go_by_a_virtual_clock() -> None:
         assert Engine(Job(asyncio.sleep, 3600)).orchestrate()
         run(asyncio.sleep(60))
         assert clock.time() == 1000 + 3600 + 60
+        Engine(Job(swallows_once, 3600), timeout=10, cancel_grace=1).orchestrate()
     assert clock.is_closed()
+    assert clock.time() == 1000 + 3600 + 60 + 11  # not what it took to end what was left
     assert run(now()) != clock.time()
 
 
