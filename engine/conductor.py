@@ -13,7 +13,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from .attempts import Attempts, most_attempts
+from .attempts import Attempts
 from .current import current, said_by
 from .errors import JobCancelled, name_of
 from .job import NOLABEL
@@ -44,7 +44,7 @@ _DRAIN_TURNS = 3
 _LAST_TURNS = 10
 """Turns of the loop that a job has to end once its grace is over."""
 
-_FINISHED = State.FINISHED  # looked up for every job
+_FINISHED, _TELL = State.FINISHED, Do.TELL  # looked up for every job
 
 
 class JobTask(asyncio.Task[None]):
@@ -223,17 +223,21 @@ class Conductor:
 
         A reader of events may call back, and cancel a job whose start is still on the list.
         """
-        self._now = self._time() if now is None else now
+        self._now = now = self._time() if now is None else now
+        if self.run.tells:
+            self.run.it_is(now)
         if self._to_do is not None:
             self._to_do.extend(instructions)
             return
         self._to_do = instructions
         for instruction in instructions:  # it may grow meanwhile
             try:
-                if type(instruction) is Node:
+                if isinstance(instruction, Node):
                     self._start(instruction)
+                elif instruction[0] is _TELL:
+                    self.run.tell_state(instruction)
                 else:
-                    _HOW[instruction[0]](self, *instruction[1:])  # type: ignore[index]
+                    _HOW[instruction[0]](self, *instruction[1:])
             except LeaveNow:
                 raise
             except BaseException as error:
@@ -255,11 +259,6 @@ class Conductor:
     def _check_progress(self) -> None:
         if not self.is_busy and self.run.stuck is None:
             self.run.check_progress()
-
-    def _tell(self, node: Node, old: State, new: State, reason: str, *attempt: Any) -> None:
-        number, retry_in = attempt
-        most = most_attempts(node.job.retry)
-        self.run.tell(JobState, node.id, old, new, safe_line(reason), number, most, retry_in)
 
     def _tell_ready(self, node: Node) -> None:
         self.run.tell(JobReady, node.id)
@@ -455,7 +454,6 @@ class Conductor:
 # Not kept in the conductor, where bound methods would make cycles.
 _HOW: dict[Do, Callable[..., None]] = {
     Do.STOP: Conductor._stop,
-    Do.TELL: Conductor._tell,
     Do.READY: Conductor._tell_ready,
     Do.STOPPING: Conductor._tell_stopping,
     Do.DRAIN: Conductor._drain,

@@ -85,7 +85,7 @@ class Job(AbstractJob):
             self._coshutdown: Any = None
             if coshutdown is not None:
                 self._coshutdown = coshutdown = coroutine_giver(coshutdown, "coshutdown=")
-            if is_async_function(corun) and not args:  # as in most large graphs
+            if not args and is_async_function(corun):  # as in most large graphs
                 self._corun: Any = corun
                 self._args, self._keywords = args, None
             else:

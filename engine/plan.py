@@ -200,26 +200,26 @@ class ReadyQueue:
     through a heap.
     """
 
-    __slots__ = ("_in_order", "_out_of_order")
+    __slots__ = ("in_order", "out_of_order")
 
     def __init__(self) -> None:
-        self._in_order: deque[Node] = deque()
-        self._out_of_order: list[tuple[int, Node]] = []
+        self.in_order: deque[Node] = deque()
+        self.out_of_order: list[tuple[int, Node]] = []
 
     def push(self, node: Node) -> None:
         """Put `node` in."""
-        line = self._in_order
+        line = self.in_order
         if not line or line[-1].order < node.order:
             line.append(node)
         else:
-            heapq.heappush(self._out_of_order, (node.order, node))
+            heapq.heappush(self.out_of_order, (node.order, node))
 
     def first(self) -> Node | None:
         """Return the node that comes next, without taking it; None if there is none.
 
         Those that are no longer scheduled (cancelled, skipped meanwhile) are dropped on the way.
         """
-        line, heap = self._in_order, self._out_of_order
+        line, heap = self.in_order, self.out_of_order
         while line and line[0].state is not SCHEDULED:
             line.popleft()
         while heap and heap[0][1].state is not SCHEDULED:
@@ -230,19 +230,16 @@ class ReadyQueue:
 
     def take(self) -> Node | None:
         """Take out the node that comes next and return it; None if there is none."""
-        line = self._in_order
-        if line and not self._out_of_order and line[0].state is SCHEDULED:  # as mostly
-            return line.popleft()
-        node = self.first()
+        node, line = self.first(), self.in_order
         if line and line[0] is node:
             line.popleft()
         elif node is not None:
-            heapq.heappop(self._out_of_order)
+            heapq.heappop(self.out_of_order)
         return node
 
     def __iter__(self) -> Iterator[Node]:
-        yield from (node for node in self._in_order if node.state is SCHEDULED)
-        yield from (node for _, node in sorted(self._out_of_order) if node.state is SCHEDULED)
+        yield from (node for node in self.in_order if node.state is SCHEDULED)
+        yield from (node for _, node in sorted(self.out_of_order) if node.state is SCHEDULED)
 
 
 class Plan:
@@ -296,7 +293,7 @@ class Plan:
         self._line = ReadyQueue()
         self._others: dict[tuple[Pool | None, bool], ReadyQueue] = {}
         self._queued = 0
-        """How many are in the queues, those counted too that are no longer scheduled."""
+        """At most so many are in the queues."""
 
     # -- the graph ---------------------------------------------------------------------------
 
@@ -387,12 +384,17 @@ class Plan:
         self.alive -= 1
         if forever or node.inner is not None:
             self.passive -= 1
-        self._end(node, new, reason, now, out)
-        if held_slots:
-            if self.window is not None and not forever:
-                self.used -= 1
-            if node.job.pool is not None:
-                self._give_back(node, out)
+        if new is FINISHED and held_slots:  # as nearly all; the same as `_end` would do
+            node.state = FINISHED
+            node.ended_at = now
+            if self.tells:
+                out.append((TELL, node, RUNNING, FINISHED, reason, node.attempt, None))
+            if not forever:
+                self.open -= 1
+        else:
+            self._end(node, new, reason, now, out)
+        if held_slots and (self.window is not None or node.job.pool is not None):
+            self._give_back(node, out)
         if node.required_by is not None or node.followed_by is not None:
             self._release(node, now, out)
         if new is FAILED and node.job.critical and not self.keep_going:
@@ -419,10 +421,7 @@ class Plan:
         """
         out: list[Instruction] = []
         self._move(node, SCHEDULED, reason, out, retry_in)
-        if self.window is not None and not node.job.forever:
-            self.used -= 1
-        if node.job.pool is not None:
-            self._give_back(node, out)
+        self._give_back(node, out)
         if not retry_in:
             self._queue(node)
         self._dispatch(out)
@@ -592,34 +591,40 @@ class Plan:
         self._queue(node)
 
     def _queue(self, node: Node) -> None:
-        job = node.job
-        self._queued += 1
-        if job.pool is None and (self.window is None or not job.forever):
-            self._line.push(node)
-            return
-        key = (job.pool, self.window is not None and not job.forever)
-        queue = self._others.get(key)
-        if queue is None:
-            queue = self._others[key] = ReadyQueue()
+        job, queue = node.job, self._line
+        if job.pool is not None or (job.forever and self.window is not None):
+            queue = self._queue_for(job.pool, self.window is not None and not job.forever)
         queue.push(node)
+        self._queued += 1
+
+    def _queue_for(self, pool: Pool | None, counted: bool) -> ReadyQueue:
+        queue = self._others.get((pool, counted))
+        if queue is None:
+            queue = self._others[pool, counted] = ReadyQueue()
+        return queue
 
     def _dispatch(self, out: list[Instruction]) -> None:
         """Start those that come first as long as there are slots, a burst at most."""
         if self._more or self.stopping is not None:
             return
         room = BURST
+        line, window = self._line, self.window
         while self._queued:
-            if self._others:
+            node: Node | None
+            if self._others or line.out_of_order:
                 node = self._take_next()
-            elif self.window is not None and self.used >= self.window:
-                return
-            else:
-                node = self._line.take()
                 if node is None:
-                    self._queued = 0
-            if node is None:
+                    return
+            elif window is not None and self.used >= window:
+                return
+            elif line.in_order:  # as mostly; the same as `_take_next` would do
+                node = line.in_order.popleft()
+            else:
+                self._queued = 0
                 return
             self._queued -= 1
+            if node.state is not SCHEDULED:  # it was cancelled, or skipped, meanwhile
+                continue
             self._start(node, out)
             room -= 1
             if not room and self._queued:
@@ -676,11 +681,15 @@ class Plan:
             self._become_ready(node, out)
 
     def _give_back(self, node: Node, out: list[Instruction]) -> None:
-        """Give the slot of its pool back."""
-        others = [wake for wake in node.job.pool.give_back(node) if wake != self.wake]
-        if others:  # they come first, or who has many jobs would keep the slot to itself
-            out.extend((Do.WAKE, wake) for wake in others)
-            self._call_again(out)
+        """Give the slots of the window and of its pool back."""
+        job = node.job
+        if self.window is not None and not job.forever:
+            self.used -= 1
+        if job.pool is not None:
+            others = [wake for wake in job.pool.give_back(node) if wake != self.wake]
+            if others:  # they come first, or who has many jobs would keep the slot to itself
+                out.extend((Do.WAKE, wake) for wake in others)
+                self._call_again(out)
 
     def _become_ready(self, node: Node, out: list[Instruction]) -> None:
         node.is_ready = True

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from .listing import label_of
 from .plan import Node, Plan
 from .text import safe_line
-from .ticks import JobRow
+from .ticks import JobRow, maker
 
 if TYPE_CHECKING:
     from .job import AbstractJob
 
 _LONGEST = 80
+
+_job_row = maker(JobRow)
 
 
 def rows_of(plan: Plan) -> list[JobRow]:
@@ -32,7 +35,8 @@ def rows(nodes: Iterable[Node], parent: str | None, first: int = 1) -> Iterator[
     nodes = list(nodes)
     prefix = "" if parent is None else f"{parent}."
     for node in nodes:
-        node.id = f"{prefix}{node.order + first}"
+        number = str(node.order + first)
+        node.id = prefix + number if prefix else number
     for node in nodes:
         yield _row(node, parent)
         if node.inner is not None:
@@ -41,19 +45,19 @@ def rows(nodes: Iterable[Node], parent: str | None, first: int = 1) -> Iterator[
 
 def _row(node: Node, parent: str | None) -> JobRow:
     job = node.job
-    pool = job.pool
-    return JobRow(
-        id=node.id,
-        label=label_of(job),
-        kind=type(job).__name__,
-        engine=parent,
-        forever=bool(job.forever),
-        critical=bool(job.critical),
-        requires=_ids(job.required),
-        after=_ids(job.awaited),
-        window=getattr(job, "jobs_window", None),
-        pool=None if pool is None else safe_line(pool.label or "pool", _LONGEST),
-        host=_host(job),
+    required, awaited, pool = job.required, job.awaited, job.pool
+    return _job_row(
+        node.id,
+        label_of(job),
+        type(job).__name__,
+        parent,
+        bool(job.forever),
+        bool(job.critical),
+        _ids(required) if required else (),
+        _ids(awaited) if awaited else (),
+        None if node.inner is None else job.jobs_window,
+        None if pool is None else safe_line(pool.label or "pool", _LONGEST),
+        _host(job),
     )
 
 
@@ -65,6 +69,8 @@ def _host(job: Any) -> str | None:
     return None if host is None else safe_line(host, _LONGEST)
 
 
-def _ids(jobs: Iterable[AbstractJob]) -> tuple[str, ...]:
-    nodes = sorted((job._place for job in jobs if job._place), key=lambda node: node.order)
-    return tuple(node.id for node in nodes)
+def _ids(jobs: tuple[AbstractJob, ...]) -> tuple[str, ...]:
+    nodes = [job._place for job in jobs if job._place is not None]
+    if len(nodes) > 1:
+        nodes.sort(key=attrgetter("order"))
+    return tuple([node.id for node in nodes])

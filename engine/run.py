@@ -20,11 +20,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from .attempts import most_attempts
 from .errors import Stuck, names_of
 from .plan import Node, Plan
 from .rows import rows_of
 from .text import safe_error, safe_line
-from .ticks import Message, RunEnded, RunStarted, State, StopReason, Tick
+from .ticks import JobState, Message, RunEnded, RunStarted, State, StopReason, Tick, maker
 from .verdict import Verdict, counts_of
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("engine")
 
 _numbers = itertools.count(1)
+_job_state = maker(JobState)
 
 
 class Run:
@@ -52,8 +54,11 @@ class Run:
         self._context = contextvars.copy_context()
         self._readers = readers
         self._failed_readers: set[int] = set()
-        self._seq = 0
+        self._next = itertools.count().__next__
+        """Return the number of the next event."""
+        self._at = self._wall = 0.0
         self._untold: deque[Tick] = deque()
+        self._is_telling = False
         self._has_ended = False
 
     def interrupt(self, error: BaseException) -> None:
@@ -93,24 +98,53 @@ class Run:
     def tell(self, kind: Callable[..., Tick], *fields: Any) -> None:
         """Make an event and hand it to every reader; must be called in the loop's thread."""
         if self.tells and not self._has_ended:
-            self._hand_round(kind, *fields)
+            self.it_is(self.loop.time())
+            self._hand_round(kind(self.id, self._next(), self._at, self._wall, *fields))
 
-    def _hand_round(self, kind: Callable[..., Tick], *fields: Any) -> None:
-        event = kind(self.id, self._seq, self.loop.time(), time.time(), *fields)
-        self._seq += 1
-        self._untold.append(event)
-        if len(self._untold) > 1:
-            return  # a reader has caused this event: all get the one before it first
-        while self._untold:
-            for reader in self._readers:
-                try:
-                    reader(self._untold[0])
-                except (KeyboardInterrupt, SystemExit):
-                    self._untold.popleft()
-                    raise
-                except BaseException as error:  # a reader must never hurt the run
-                    self._reader_failed(reader, error)
-            self._untold.popleft()
+    def it_is(self, now: float) -> None:
+        """Say what time it is, for those events that happen at one and the same time."""
+        self._at, self._wall = now, time.time()
+
+    def tell_state(self, instruction: tuple[Any, ...]) -> None:
+        """Tell what the plan says with `Do.TELL`, as having happened when it was last said."""
+        if self._has_ended:
+            return
+        _, node, old, new, reason, attempt, retry_in = instruction
+        retry = node.job.retry
+        event = _job_state(
+            self.id,
+            self._next(),
+            self._at,
+            self._wall,
+            node.id,
+            old,
+            new,
+            reason and safe_line(reason),
+            attempt,
+            1 if retry is None else most_attempts(retry),
+            retry_in,
+        )
+        self._hand_round(event)
+
+    def _hand_round(self, event: Tick) -> None:
+        if self._is_telling:  # a reader has caused this event: all get the one before it first
+            self._untold.append(event)
+            return
+        self._is_telling = True
+        try:
+            while True:
+                for reader in self._readers:
+                    try:
+                        reader(event)
+                    except (KeyboardInterrupt, SystemExit):
+                        raise
+                    except BaseException as error:  # a reader must never hurt the run
+                        self._reader_failed(reader, error)
+                if not self._untold:
+                    break
+                event = self._untold.popleft()
+        finally:
+            self._is_telling = False
 
     def _reader_failed(self, reader: Callable[[Tick], object], error: BaseException) -> None:
         if id(reader) in self._failed_readers:
@@ -145,7 +179,9 @@ class Run:
         self._has_ended = True
         if self.tells:
             why = safe_line(verdict.why)
-            self._hand_round(RunEnded, verdict.ok, why, counts_of(plan), duration)
+            self.it_is(self.loop.time())
+            ended = verdict.ok, why, counts_of(plan), duration
+            self._hand_round(RunEnded(self.id, self._next(), self._at, self._wall, *ended))
 
     # -- progress ----------------------------------------------------------------------------
 

@@ -56,6 +56,9 @@ def safe_line(value: object, limit: int | None = None) -> str:
     >>> safe_line("a long line", limit=8)
     'a lon...'
     """
+    plain = value if type(value) is str and (limit is None or len(value) <= limit) else None
+    if plain is not None and plain.isascii() and plain.isprintable():  # as most of what passes
+        return plain
     # Enough is left for the sequences that go; what is cut away is never even looked at.
     most = None if limit is None else 16 * limit + 64
     text = value if type(value) is str else _as_text(value, most)

@@ -64,8 +64,10 @@ def readers_of(engine: Engine, has_own_tick: bool) -> list[Callable[[Tick], obje
     A list that is empty if nobody reads: then no event is even made.
     """
     readers: list[Callable[[Tick], object]] = []
-    if has_own_tick or engine.message_queue is not None:
+    if has_own_tick:
         readers.append(engine.tick)
+    elif engine.message_queue is not None:  # what `tick` would do, at half the cost
+        readers.append(engine.message_queue.put_nowait)
     with _lock:
         factories = list(_factories)
     for factory in factories:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import inspect
 import json
 from collections.abc import Mapping
+from dataclasses import MISSING
 from typing import Any, get_type_hints
 
 import pytest
@@ -13,7 +15,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import ticks
-from engine.ticks import EVENTS, VERSION, JobReady, JobRow, JobState, RunStarted, State, Tick
+from engine.ticks import (
+    EVENTS,
+    VERSION,
+    JobReady,
+    JobRow,
+    JobState,
+    RunStarted,
+    State,
+    Tick,
+    maker,
+)
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 
@@ -161,3 +173,18 @@ def test_the_states_that_are_over() -> None:
     over = {State.FINISHED, State.FAILED, State.CANCELLED, State.SKIPPED}
     assert {state for state in State if state.is_over} == over
     assert str(State.FINISHED) == f"{State.FINISHED}" == "finished"
+
+
+@pytest.mark.parametrize("kind", [JobState, JobRow, JobReady])
+def test_what_a_maker_makes_is_the_same(kind: type[Any]) -> None:
+    fields = dataclasses.fields(kind)
+    values = [State.RUNNING if each.name in {"old", "new"} else each.name for each in fields]
+    made, constructed = maker(kind)(*values), kind(*values)
+    assert type(made) is kind
+    assert made == constructed
+    assert hash(made) == hash(constructed)
+    assert copy.deepcopy(made) == constructed
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        made.__setattr__(fields[0].name, "something else")
+    least = [value for value, each in zip(values, fields, strict=True) if each.default is MISSING]
+    assert maker(kind)(*least) == kind(*least)
