@@ -81,8 +81,10 @@ class Fleet:
     by its ``end()``, or with the fleet::
 
         with fleet.freeze(first):
-            ...                                         # in a test, in a job
-        CallJob(fleet.drop, second, required=started)   # a job of its own
+            ...
+
+    As a job of a run, let it happen in a coroutine: that is over before anybody notices, which a
+    function in a thread, as a CallJob's, may not be.
 
     All of these methods take nodes of this fleet, one or more, the gateway too, and raise BadOption
     if one is not: a node of another fleet, or none at all.  Before the fleet is entered and once it
@@ -131,8 +133,8 @@ class Fleet:
 
         What runs there goes on, as far as it does not see to it itself; new connections are made.
         """
-        for host in self._hosts("drop", nodes):
-            self._servers().do(host.cut)
+        hosts = self._hosts("drop", nodes)
+        self._servers().do(lambda: _strike(hosts, Host.cut))
 
     def refuse(self, *nodes: SshNode) -> Fault:
         """Have `nodes` refuse new connections, as if no server ran there; old ones stay."""
@@ -159,11 +161,7 @@ class Fleet:
 
         The end of it is the end of the boot.
         """
-        fault = self._fault("power_off", nodes, Condition(refusing=True))
-        for host in self._hosts("power_off", nodes):
-            self._servers().do(host.cut)
-            self._servers().do(host.kill)
-        return fault
+        return self._fault("power_off", nodes, Condition(refusing=True), Host.cut, Host.kill)
 
     def slow(self, *nodes: SshNode, latency: float = 0.0, bandwidth: float | None = None) -> Fault:
         """Slow the way to `nodes` down.
@@ -196,12 +194,19 @@ class Fleet:
         """
         return self._servers().leftovers()
 
-    def _fault(self, what: str, nodes: Sequence[SshNode], condition: Condition) -> Fault:
+    def _fault(
+        self,
+        what: str,
+        nodes: Sequence[SshNode],
+        condition: Condition,
+        *blows: Callable[[Host], None],
+    ) -> Fault:
         servers, hosts = self._servers(), self._hosts(what, nodes)
 
         def begin() -> None:
             for host in hosts:
                 host.add(condition)
+            _strike(hosts, *blows)
 
         def end() -> None:
             for host in hosts:
@@ -283,6 +288,12 @@ class Fleet:
 async def _wait(future: Future[None]) -> None:
     # Shielded: who waits may be cancelled, the thread goes on to its end all the same.
     await asyncio.shield(asyncio.wrap_future(future))
+
+
+def _strike(hosts: Iterable[Host], *blows: Callable[[Host], None]) -> None:
+    for host in hosts:
+        for blow in blows:
+            blow(host)
 
 
 def _bad(what: str, option: str, value: object, advice: str) -> BadOption:

@@ -1,4 +1,4 @@
-"""The notebook, executed in a real kernel; and the walk that it begins with, as a script too."""
+"""The notebooks, executed in a real kernel; and the walk that one begins with, as a script too."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ import pytest
 
 from tests.notebooks import ROOT, executed
 
-NOTEBOOK = ROOT / "notebooks" / "orchestration.ipynb"
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+WALK = ROOT / "notebooks" / "orchestration.ipynb"
 
 
 @dataclass
@@ -70,48 +72,51 @@ def ends(lines: list[str]) -> list[str]:
     return [line.split()[-1] for line in lines if "<-" in line]
 
 
-@pytest.fixture(scope="module")
-def shown() -> list[Cell]:
-    """The cells of the notebook after an execution."""
-    return cells_of(executed(NOTEBOOK))
+@cache
+def shown(path: Path) -> list[Cell]:
+    """Return the cells of a notebook after an execution."""
+    return cells_of(executed(path))
 
 
-@pytest.fixture(scope="module")
-def committed() -> list[Cell]:
-    """The cells of the notebook as it lies there."""
-    return cells_of(json.loads(NOTEBOOK.read_text()))
+def committed(path: Path) -> list[Cell]:
+    """Return the cells of a notebook as it lies there."""
+    return cells_of(json.loads(path.read_text()))
 
 
-def test_the_notebook_begins_with_the_original_walk(committed: list[Cell]) -> None:
-    assert [cell.code for cell in committed][: len(seed())] == [cell.code for cell in seed()]
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
-def test_the_original_walk_shows_in_a_kernel_what_it_showed(shown: list[Cell]) -> None:
-    for original, cell in zip(seed(), shown, strict=False):
+def test_the_notebook_begins_with_the_original_walk() -> None:
+    assert [cell.code for cell in committed(WALK)][: len(seed())] == [cell.code for cell in seed()]
+
+
+def test_the_original_walk_shows_in_a_kernel_what_it_showed() -> None:
+    for original, cell in zip(seed(), shown(WALK), strict=False):
         assert timeless(cell.printed) == timeless(original.printed), cell.code
         assert ends(cell.printed) == ends(original.printed), cell.code
         assert cell.result == original.result, cell.code
 
 
-def test_what_is_committed_is_what_an_execution_shows(
-    shown: list[Cell], committed: list[Cell]
-) -> None:
+@each_notebook
+def test_what_is_committed_is_what_an_execution_shows(path: Path) -> None:
     """If this fails after a change of the code: python -m tests.notebooks notebooks/*.ipynb."""
-    for old, new in zip(committed, shown, strict=True):
+    for old, new in zip(committed(path), shown(path), strict=True):
         if ".graph()" in new.code and shutil.which("dot") is None:
             continue
         assert timeless(new.printed) == timeless(old.printed), new.code
         assert new.result == old.result, new.code
 
 
-def test_every_cell_was_executed_in_order_and_none_failed() -> None:
-    cells = [c for c in json.loads(NOTEBOOK.read_text())["cells"] if c["cell_type"] == "code"]
+@each_notebook
+def test_every_cell_was_executed_in_order_and_none_failed(path: Path) -> None:
+    cells = [c for c in json.loads(path.read_text())["cells"] if c["cell_type"] == "code"]
     assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
     assert not any(out["output_type"] == "error" for cell in cells for out in cell["outputs"])
 
 
-def test_no_path_of_a_machine_is_in_the_notebook() -> None:
-    assert not re.search(r"/(home|root|tmp|work|usr|Users)/", NOTEBOOK.read_text())
+@each_notebook
+def test_no_path_of_a_machine_is_in_the_notebook(path: Path) -> None:
+    assert not re.search(r"/(home|root|tmp|work|usr|Users)/", path.read_text())
 
 
 def test_the_original_walk_runs_as_a_script(tmp_path: Path) -> None:

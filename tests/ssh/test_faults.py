@@ -66,12 +66,17 @@ def failure(node: SshNode, *commands: Any) -> BaseException | None:
 
 def hit(node: SshNode, cause: Callable[[], object]) -> tuple[BaseException | None, int]:
     """The error of a command under which something goes wrong, and its pid."""
+
+    async def strike() -> None:
+        cause()
+
     command = SshJob(
         node, "echo up $$; exec sleep 100", label="hit", forever=True, ready="up", timeout=20
     )
-    fault = CallJob(cause, required=command)
+    fault = Job(strike, required=command)
     patience = Job(asyncio.sleep, 100, required=fault)
     Engine(command, fault, patience).orchestrate(timeout=20)
+    assert fault.result() is None
     error = command.exception()
     completed = getattr(error, "completed", None)
     return error, int(completed.stdout.split()[1]) if completed else 0
@@ -238,7 +243,7 @@ def test_faults_end_with_the_fleet(node: SshNode) -> None:
     with fleet:
         first, second = fleet.nodes
         faults = [fleet.freeze(first), fleet.unplug(first), fleet.fill(first), fleet.refuse(second)]
-        hit(first, lambda: None)
+        assert isinstance(failure(first), SshTimeout)
     for fault in faults:
         fault.end()
     with fleet:
