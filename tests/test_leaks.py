@@ -74,7 +74,11 @@ def left_orphan() -> Iterator[None]:
     # Its parent ends at once, so it is nobody's child; only the mark tells that it is ours.
     mark = f"{time.monotonic_ns()}"
     subprocess.run(["sh", "-c", "sleep 60 &"], env={**os.environ, "MARK": mark}, check=True)
-    wait_until(lambda: marked(f"MARK={mark}"), 5, "the orphan to start")
+    wait_until(
+        lambda: [each for each in marked(f"MARK={mark}") if each.command() == "sleep 60"],
+        5,
+        "the orphan to start, and to be no shell any more",
+    )
     yield
     send((process.pid for process in marked(f"MARK={mark}")), signal.SIGKILL)
 
