@@ -276,11 +276,12 @@ class _Attempt:
             self._node.hostname,
             self._settings.port,
             options=self._settings.options,
-            config=None,
+            config=list(self._settings.files) or None,
             tunnel=self._tunnel or _network(self._settings.options),
             client_factory=lambda: client,
             known_hosts=known if self._settings.check else None,
             client_keys=self._keys(),
+            client_certs=list(self._settings.certificates),
             agent_path="",  # we ask it ourselves
             password=password.reveal() if isinstance(password, Secret) else _revealing(password),
             **special,

@@ -139,6 +139,12 @@ class Link:
                     del self._waiting[task]
                     self._give_up(task)
 
+    def leads_through(self, other: Link) -> bool:
+        """Whether `other` is on the way, or is this one, as far as that is known."""
+        if self is other or self._gateway is None:
+            return self is other
+        return self._gateway.link.leads_through(other)
+
     async def wait_lost(self) -> None:
         """Wait until there is no connection."""
         if self._connection is not None:
@@ -219,6 +225,10 @@ class Link:
         loop = asyncio.get_running_loop()
         settings = await loop.run_in_executor(None, read_settings, self.node)
         gateway = await self._through(settings.gateway)
+        if gateway is not None and gateway.link.leads_through(self):
+            await self._through(None)
+            problem = f"its gateways lead back to it: check the ProxyJump of {settings.gateway}"
+            raise SshError(problem, node=self.node, phase="connect")
         tunnel = None if gateway is None else Tunnel(await gateway.connection())
         server = settings.gateway or (settings.host, settings.port)
         self._connection = await connect(

@@ -5,9 +5,7 @@ All of it blocks, and is called in a thread; what is read is kept (see :mod:`ssh
 
 from __future__ import annotations
 
-import logging
-import re
-from collections.abc import Iterable
+import getpass
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,49 +13,21 @@ from typing import Any, cast
 
 import asyncssh
 
-from engine.text import safe_error, safe_line
+from engine.text import safe_error
 
 from .agent import USUAL, Wanted, agent_path
 from .errors import AuthFailed, SshError
 from .files import FileCache
 from .hostkeys import DEFAULT_FILES, DEFAULT_PORT, Trust, look_up
 from .node import ACCEPT_NEW, UNCHECKED, SshNode
+from .openssh import reading_order, replace_tokens
 from .secret import Secret
 
-log = logging.getLogger("sshjobs")
-
+UNREADABLE = (OSError, RuntimeError, asyncssh.KeyImportError, asyncssh.KeyEncryptionError)
+"""What reading a key raises; a RuntimeError where there is no home."""
 DEFAULT_CONFIG = "~/.ssh/config"
 DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa", "id_ed25519_sk", "id_ecdsa_sk")
 KEEPALIVE_COUNT = 3
-TOO_LONG = 100
-DEEPEST = 16
-"""How deep files may include others, as for OpenSSH."""
-
-
-_OBEYED = """
-    host match include addressfamily bindaddress canonicaldomains canonicalizefallbacklocal
-    canonicalizehostname canonicalizemaxdots canonicalizepermittedcnames casignaturealgorithms
-    certificatefile challengeresponseauthentication ciphers compression enablesshkeysign
-    forwardagent globalknownhostsfile gssapiauthentication gssapidelegatecredentials
-    hostbasedauthentication hostkeyalgorithms hostname hostkeyalias identitiesonly identityagent
-    identityfile kbdinteractiveauthentication kexalgorithms macs passwordauthentication
-    pkcs11provider port preferredauthentications proxycommand proxyjump pubkeyauthentication
-    rekeylimit tag tcpkeepalive user userknownhostsfile
-"""
-OBEYED = frozenset(_OBEYED.split())
-"""The options of OpenSSH's configuration that are obeyed, in lower case; case does not matter."""
-INSTEAD = {
-    "stricthostkeychecking": 'host keys are always checked, see known_hosts="accept-new"',
-    "connecttimeout": "see connect_timeout=",
-    "connectionattempts": "see retry= of jobs",
-    "serveraliveinterval": "see keepalive=",
-    "serveralivecountmax": "see keepalive=",
-    "requesttty": "see pty= of commands",
-    "remotecommand": "the commands are those of the jobs",
-    "sendenv": "see env= of commands",
-    "setenv": "see env= of commands",
-}
-"""What to do instead of some that are not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +36,8 @@ class Settings:
 
     Attributes:
         options: for asyncssh, configuration included, without what changes from attempt to attempt.
+        files: the configuration's, if asyncssh has to read them once more.
+        certificates: those that the configuration adds to the keys, as far as they are there.
         host: the name to connect to.
         port: the port.
         username: the login name.
@@ -83,6 +55,8 @@ class Settings:
     """
 
     options: asyncssh.SSHClientConnectionOptions
+    files: tuple[str, ...]
+    certificates: tuple[str, ...]
     host: str
     port: int
     username: str
@@ -107,17 +81,20 @@ def read_settings(node: SshNode) -> Settings:
         SshError: the configuration is not one.
     """
     try:
-        options = _read_options(node)
-    except (OSError, ValueError) as error:
-        problem = f"bad configuration: {safe_error(error)}"
+        files = [file for path in _config_paths(node) for file in reading_order(path)]
+        options = _read_options(node, files)
+        known_hosts = _known_hosts(node, options)
+        gateway = node.gateway or _proxy_jump(node, options)
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: there is no home
+        reason = safe_error(error) if isinstance(error, OSError) else error
+        problem = f"bad configuration: {reason}"
         raise SshError(problem, node=node, phase="connect") from error
     alias = options.host_key_alias
     name, port = (alias, DEFAULT_PORT) if alias else (options.host, options.port)
     check = node.known_hosts != UNCHECKED
-    known_hosts = _known_hosts(node, options)
     try:
         trust = look_up(known_hosts, name, port) if check else Trust()
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         problem = f"bad known_hosts: {safe_error(error)}"
         raise SshError(problem, node=node, phase="connect") from error
     agent = agent_path(cast("str | None", options.config.get("IdentityAgent", USUAL)))
@@ -125,10 +102,12 @@ def read_settings(node: SshNode) -> Settings:
     only = node.keys is not None or bool(options.config.get("IdentitiesOnly"))
     return Settings(
         options=options,
+        files=tuple(files) if options.config.has_match_final() else (),
+        certificates=_certificate_files(options),
         host=options.host,
         port=options.port,
         username=options.username,
-        gateway=node.gateway or _proxy_jump(node, options),
+        gateway=gateway,
         key_name=name,
         key_port=port,
         check=check,
@@ -156,21 +135,20 @@ def _config_paths(node: SshNode) -> list[str]:
     return [str(Path(path).expanduser()) for path in node.config]
 
 
-def _read_options(node: SshNode) -> asyncssh.SSHClientConnectionOptions:
-    paths = _config_paths(node)
-    for path in paths:
-        _warn_of_ignored(path)
+def _read_options(node: SshNode, files: list[str]) -> asyncssh.SSHClientConnectionOptions:
     given: dict[str, Any] = {}
     if node.username is not None:
         given["username"] = node.username
     if node.port is not None:
         given["port"] = node.port
-    return asyncssh.SSHClientConnectionOptions(
-        config=paths or None,
+    options = asyncssh.SSHClientConnectionOptions(
+        config=files or None,
         host=node.hostname,
         tunnel=(),
         client_keys=None,
         connect_timeout=None,
+        client_certs=None,
+        canonicalize_hostname=False,
         # Login is bounded by us, the attempts at it as well.
         login_timeout=0,
         keepalive_interval=node.keepalive or 0,
@@ -187,24 +165,52 @@ def _read_options(node: SshNode) -> asyncssh.SSHClientConnectionOptions:
         encoding=None,
         **given,
     )
+    if options.config.has_match_final():
+        options.update(host=node.hostname, reload=True, canonical=False, final=True)
+    return options
+
+
+def _tokens(node: SshNode, options: asyncssh.SSHClientConnectionOptions) -> dict[str, str]:
+    """Return what the tokens of the configuration stand for."""
+    return {
+        "d": str(Path.home()),
+        "h": options.host,
+        "k": options.host_key_alias or node.hostname,
+        "n": node.hostname,
+        "p": str(options.port),
+        "r": options.username,
+        "u": getpass.getuser(),
+    }
 
 
 def _proxy_jump(node: SshNode, options: asyncssh.SSHClientConnectionOptions) -> SshNode | None:
-    """Return the gateway that `ProxyJump` names: hops in a row, each a node like any other."""
-    gateway: SshNode | None = None
+    """Return the gateway that `ProxyJump` names: hops in a row, each a node like any other.
+
+    A host that is among the hops itself, as under ``Host *``, is reached by those before it.
+    """
     hops = options.config.get("ProxyJump")
-    for hop in str(hops).split(",") if hops else ():
-        gateway = SshNode(
-            hop.strip().removeprefix("ssh://"),
-            gateway=gateway,
-            keys=node.keys,
-            passphrase=node.passphrase,
-            known_hosts=node.known_hosts,
-            config=node.config,
-            connect_timeout=node.connect_timeout,
-            login_timeout=node.login_timeout,
-            keepalive=node.keepalive,
+    gateway: SshNode | None = None
+    for hop in replace_tokens(str(hops), _tokens(node, options)).split(",") if hops else ():
+        before, gateway = (
+            gateway,
+            SshNode(
+                hop.strip().removeprefix("ssh://"),
+                gateway=gateway,
+                keys=node.keys,
+                passphrase=node.passphrase,
+                known_hosts=node.known_hosts,
+                config=node.config,
+                connect_timeout=node.connect_timeout,
+                login_timeout=node.login_timeout,
+                keepalive=node.keepalive,
+            ),
         )
+        if (
+            gateway.hostname == node.hostname
+            and gateway.username in (None, node.username)
+            and gateway.port in (None, node.port)
+        ):
+            return before
     return gateway
 
 
@@ -212,12 +218,22 @@ def _known_hosts(node: SshNode, options: asyncssh.SSHClientConnectionOptions) ->
     if isinstance(node.known_hosts, tuple):
         return tuple(path for path in node.known_hosts if path != ACCEPT_NEW)
     users: Any = options.config.get("UserKnownHostsFile")
+    if users is not None:
+        tokens = _tokens(node, options)
+        users = [replace_tokens(path, tokens) for path in users]
     everybody: Any = options.config.get("GlobalKnownHostsFile")
     # An empty list is the word "none": no file, which is not the same as no check.
     return (
         *(DEFAULT_FILES[:1] if users is None else tuple(users)),
         *(DEFAULT_FILES[1:] if everybody is None else tuple(everybody)),
     )
+
+
+def _certificate_files(options: asyncssh.SSHClientConnectionOptions) -> tuple[str, ...]:
+    """Return what `CertificateFile` names, without what is missing, as OpenSSH does."""
+    configured: Any = options.config.get("CertificateFile", ())
+    paths = dict.fromkeys(str(Path(path).expanduser()) for path in configured)
+    return tuple(path for path in paths if Path(path).is_file())
 
 
 def _load_keys(
@@ -228,10 +244,10 @@ def _load_keys(
     usual = [f"~/.ssh/{name}" for name in DEFAULT_KEYS]
     given = configured if node.keys is None else node.keys
     private, public, unread = [], [], []
-    for key in usual if given is None else given:
+    for key in usual if given is None else dict.fromkeys(given):
         try:
-            private.append(_keys.get(key, node.passphrase) if isinstance(key, str) else key)
-        except (OSError, asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
+            private.append(_read_pair(key, node.passphrase) if isinstance(key, str) else key)
+        except UNREADABLE as error:
             # As ssh does: the agent may have it, or another may do.
             known = _public_key(key) if agent else None
             if known is not None:
@@ -267,49 +283,19 @@ def _why_unread(node: SshNode, error: Exception) -> str:
     return f"{getattr(error, 'strerror', None) or error}{advice}"
 
 
-def _read_key(path: str, passphrase: Secret | None) -> Any:
+def _read_pair(path: str, passphrase: Secret | None) -> Any:
     """Return the private key in `path`, with its certificate if there is one beside it."""
-    key = asyncssh.read_private_key(path, passphrase.reveal() if passphrase else None)
+    key = _keys.get(path, passphrase)
     try:
-        return key, asyncssh.read_certificate(f"{path}-cert.pub")
+        # A file of its own, which is renewed more often.
+        return key, _certificates.get(f"{path}-cert.pub")
     except (OSError, asyncssh.KeyImportError):
         return key
 
 
-def _read_ignored(path: str) -> tuple[list[str], list[str]]:
-    """Return the options of a configuration file that are not obeyed, and the files it includes."""
-    ignored: dict[str, None] = {}
-    included: list[str] = []
-    for line in Path(path).read_text(errors="replace").splitlines():
-        words = re.split(r"[\s=]+", line.strip().replace('"', ""))
-        option = words[0].lower()
-        if option == "include":
-            included += (str(file) for word in words[1:] for file in _glob(word))
-        elif option == "stricthostkeychecking" and words[1:] in (["yes"], ["ask"]):
-            continue
-        elif option and not option.startswith("#") and option not in OBEYED:
-            advice = f" ({INSTEAD[option]})" if option in INSTEAD else ""
-            ignored[safe_line(" ".join(words), TOO_LONG) + advice] = None
-    return list(ignored), included
+def _read_key(path: str, passphrase: Secret | None) -> asyncssh.SSHKey:
+    return asyncssh.read_private_key(path, passphrase.reveal() if passphrase else None)
 
 
-def _glob(pattern: str) -> Iterable[Path]:
-    path = Path("~/.ssh", Path(pattern).expanduser()).expanduser()
-    return Path(path.anchor).glob(str(path.relative_to(path.anchor)))
-
-
-_keys: FileCache[Any] = FileCache(_read_key)
-_ignored: FileCache[tuple[list[str], list[str]]] = FileCache(_read_ignored)
-_warned: set[tuple[str, ...]] = set()
-
-
-def _warn_of_ignored(path: str, depth: int = 0) -> None:
-    """Tell what a file asks for in vain, once for each file as it is."""
-    ignored, included = _ignored.get(path)
-    told = (path, *ignored)
-    if ignored and told not in _warned:
-        _warned.add(told)
-        log.warning("%s: not obeyed: %s", path, ", ".join(ignored))
-    for file in included:
-        if depth < DEEPEST:
-            _warn_of_ignored(file, depth + 1)
+_keys: FileCache[asyncssh.SSHKey] = FileCache(_read_key)
+_certificates: FileCache[Any] = FileCache(asyncssh.read_certificate)

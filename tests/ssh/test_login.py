@@ -172,10 +172,19 @@ def test_a_certificate_beside_the_key_is_used(tmp_path: Path) -> None:
         assert isinstance(why_not(node), AuthFailed)
         certificate = authority.generate_user_certificate(key, "id", principals=[server.username])
         certificate.write_certificate(str(tmp_path / "key-cert.pub"))
-        # A file beside the key is no change of the key: a new path is a new key.
-        shutil.copy(tmp_path / "key", tmp_path / "other")
-        shutil.copy(tmp_path / "key-cert.pub", tmp_path / "other-cert.pub")
-        assert works(node_of(server, keys=tmp_path / "other"))
+        assert works(node)
+        # One that is renewed is read again.
+        expired = authority.generate_user_certificate(
+            key, "id", principals=[server.username], valid_before=1
+        )
+        expired.write_certificate(str(tmp_path / "key-cert.pub"))
+        assert isinstance(why_not(node), AuthFailed)
+        # The configuration may tell of one that is elsewhere; one that is missing does no harm.
+        certificate.write_certificate(str(tmp_path / "elsewhere"))
+        config = tmp_path / "config"
+        config.write_text(f"CertificateFile /nowhere\nCertificateFile {tmp_path}/elsewhere\n")
+        (tmp_path / "key-cert.pub").unlink()
+        assert works(node_of(server, keys=tmp_path / "key", config=config))
 
 
 def test_a_key_is_read_once(server: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -391,6 +400,75 @@ def test_jumps_in_a_row(home: Path) -> None:
     )
     given = SshNode("far", gateway="other")
     assert read_settings(given).gateway == SshNode("other")
+
+
+def test_a_host_among_its_own_jumps_is_reached_by_those_before(home: Path) -> None:
+    config = home / "config"
+    config.write_text("Host *\n ProxyJump one,two\n")
+    one = SshNode("one", config=config)
+    two = SshNode("two", config=config, gateway=one)
+    assert read_settings(SshNode("far", config=config)).gateway == two
+    assert read_settings(SshNode("two", config=config)).gateway == one
+    assert read_settings(one).gateway is None
+
+
+def test_jumps_in_a_circle_are_an_error(home: Path) -> None:
+    config = home / "config"
+    config.write_text("Host a\n ProxyJump b\nHost b\n ProxyJump a\n")
+    both = [SshJob(SshNode(host, config=config), "true", critical=False) for host in "ab"]
+    Engine(*both).orchestrate(timeout=10)
+    for job in both:
+        assert "lead back to it: check the ProxyJump of" in str(job.exception())
+
+
+def test_tokens_stand_for_something(
+    server: Sshd, configured: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOLDER", str(configured.parent))
+    shutil.copy(server.known_hosts, configured.with_name("known.lab-one.100%"))
+    text = configured.read_text()
+    known = "${FOLDER}/known.%n.100%%"
+    configured.write_text(
+        text.replace(str(server.known_hosts), known) + " ProxyJump %r@lab-two:1\n"
+    )
+    settings = read_settings(SshNode("lab-one"))
+    assert settings.gateway == SshNode(f"{server.username}@lab-two:1")
+    assert len(settings.trust.keys) == 1
+
+
+def test_files_are_included_in_the_order_of_their_names(home: Path) -> None:
+    (home / ".ssh/conf.d").mkdir(parents=True)
+    config = home / ".ssh/config"
+    config.write_text("# First\nInclude conf.d/* conf.d/nothing*\nHost *\n Port 50\n")
+    for name in ("9", "1", "5", "3", "7", ".0", "2"):
+        # They say where they come from; the first one is right.
+        (home / ".ssh/conf.d" / name).write_text(f"Host far\n Port 10{name.strip('.')}\n")
+    assert read_settings(SshNode("far")).port == 101
+    assert read_settings(SshNode("other")).port == 50
+
+
+@pytest.mark.parametrize(
+    ("content", "advice"),
+    [
+        (b"# caf\xe9\n", "line 1: this is not UTF-8"),
+        (b"\xef\xbb\xbfHost x\n", "byte order mark"),
+        (b"Include config\n", "includes itself"),
+        (b"ProxyJump ,\n", "give a name or an address"),
+    ],
+)
+def test_what_is_no_configuration_is_told(content: bytes, advice: str, home: Path) -> None:
+    (home / ".ssh").mkdir()
+    (home / ".ssh/config").write_bytes(content)
+    error = why_not(SshNode("far"))
+    assert "far: bad configuration: " in str(error)
+    assert advice in str(error)
+
+
+def test_a_match_may_wait_for_the_name(server: Sshd, configured: Path) -> None:
+    text = configured.read_text().replace(f"Port {server.port}", "")
+    more = f"\nMatch final host {server.host}\n Port {server.port}\n"
+    configured.write_text(text + more)
+    assert works(SshNode("lab-one"))
 
 
 def test_what_is_not_obeyed_is_warned_about(
