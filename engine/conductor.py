@@ -368,6 +368,7 @@ class Conductor:
             except BaseException as fault:  # of an exception that defends itself, say
                 self._failed(fault)
                 self._settle(node, State.FAILED, safe_error(error))
+            del self, node, job  # since Python 3.12 the error holds this frame: no cycle
         else:
             if node.stop is None:
                 node.result = result
