@@ -348,6 +348,9 @@ def _explained(
     error: Exception, node: SshNode, settings: Settings, client: Client
 ) -> SshError | _Dropped:
     """Return the error that tells the user what `error` means."""
+    if isinstance(error, asyncssh.HostKeyNotVerifiable) and client.verdict is None:
+        problem = f"its host key is not to be trusted: {error.reason}"  # revoked, or expired
+        return HostKeyChanged(problem, node=node, phase="connect")
     mistrust = _mistrust(error, client)
     if mistrust is not None:
         return mistrust[0](_strange_key(*mistrust, settings), node=node, phase="connect")
@@ -374,8 +377,6 @@ def _mistrust(error: Exception, client: Client) -> tuple[type[SshError], str] | 
     """Return which error it is, and what the server showed, if its key is what is wrong."""
     if client.verdict is not None:
         return client.verdict, client.shown
-    if isinstance(error, asyncssh.HostKeyNotVerifiable):
-        return HostKeyChanged, safe_line(error.reason)
     if isinstance(error, asyncssh.KeyExchangeFailed) and "host key" in error.reason:
         return HostKeyChanged, "of another kind"
     return None

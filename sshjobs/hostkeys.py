@@ -1,8 +1,8 @@
 """Known hosts: whose key is it, and what to do about one that nobody knows.
 
-Names are compared as the user gave them (or the configuration's `Hostname`, `HostKeyAlias`), with
-the port where that is not 22; addresses are not looked at, since they move.  A key on record for a
-host makes every other key of that host a changed one, of whichever kind it is.
+Names are compared as the user gave them (or the configuration's `Hostname`, `HostKeyAlias`), in
+lower case, with the port where that is not 22; addresses are not looked at, since they move.  A key
+on record for a host makes every other key of that host a changed one, of whichever kind it is.
 
 All of this blocks, and is called in a thread.
 """
@@ -65,6 +65,9 @@ class _File:
                 self._add(names[0], line)
 
     def _add(self, names: str, line: str) -> None:
+        if not names.startswith("|") and not names.islower():
+            line = line.replace(names, names.lower(), 1)
+            names = names.lower()
         if names.startswith("|"):
             with suppress(ValueError):
                 _, _, salt, digest = names.split("|")
@@ -105,10 +108,10 @@ _recording = threading.Lock()
 def entry_name(host: str, port: int) -> str:
     """Return how a host is called in the file.
 
-    >>> entry_name("fit01", 22), entry_name("fit01", 2222)
+    >>> entry_name("fit01", 22), entry_name("FIT01", 2222)
     ('fit01', '[fit01]:2222')
     """
-    return host if port == DEFAULT_PORT else f"[{host}]:{port}"
+    return host.lower() if port == DEFAULT_PORT else f"[{host.lower()}]:{port}"
 
 
 def look_up(files: tuple[str, ...], host: str, port: int) -> Trust:
@@ -126,7 +129,7 @@ def look_up(files: tuple[str, ...], host: str, port: int) -> Trust:
             continue
         exact = _joined(exact, file.look_up(entry_name(host, port)))
         if port != DEFAULT_PORT:
-            alone = _joined(alone, file.look_up(host))
+            alone = _joined(alone, file.look_up(host.lower()))
     # As OpenSSH does: a key without a port serves where none with the port is on record.
     fallback = () if exact.keys or exact.authorities else alone.keys
     authorities = exact.authorities or alone.authorities
@@ -158,14 +161,15 @@ def record(path: str, host: str, port: int, key: asyncssh.SSHKey) -> bool:
     algorithm, data = key.export_public_key("openssh").decode().split()[:2]
     line = f"{name} {algorithm} {data}\n"
     with _recording:
-        known = look_up((path,), host, port).keys
-        if known:
-            return key in known
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle = os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         try:
             with suppress(OSError):  # some network file systems have no locks
                 fcntl.flock(handle, fcntl.LOCK_EX)
+            # Another program may have met the host a moment ago.
+            known = look_up((path,), host, port).keys
+            if known:
+                return key in known
             _append(handle, line)
         finally:
             os.close(handle)

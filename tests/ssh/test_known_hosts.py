@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from subprocess import PIPE
 
 import asyncssh
 import pytest
@@ -77,7 +79,9 @@ def test_another_key_is_a_change(
 def test_a_revoked_key_is_refused(server: Sshd, file: Path) -> None:
     key = server.known_hosts.read_text()
     file.write_text(f"{key}@revoked * {key.split(' ', 1)[1]}")
-    assert isinstance(why_not(node_of(server, known_hosts=file)), HostKeyChanged)
+    error = why_not(node_of(server, known_hosts=file))
+    assert isinstance(error, HostKeyChanged)
+    assert "is not to be trusted: Host key is revoked" in str(error)
 
 
 def test_a_new_key_is_recorded_once_and_checked_from_then_on(server: Sshd, file: Path) -> None:
@@ -206,6 +210,42 @@ def test_who_came_first_is_on_record(file: Path) -> None:
     assert record(str(file), "fit01", 22, one)
     assert not record(str(file), "fit01", 22, two)
     assert look_up((str(file),), "fit01", 22).keys == (one,)
+
+
+RECORD = """
+import sys
+from pathlib import Path
+import asyncssh
+from sshjobs.hostkeys import record
+
+key = asyncssh.generate_private_key("ssh-ed25519").convert_to_public()
+print(flush=True)
+sys.stdin.readline()
+print(sum(record(sys.argv[1], f"host{number}", 22, key) for number in range(300)))
+"""
+
+
+def test_who_came_first_is_on_record_whichever_program_it_was(file: Path) -> None:
+    command = [sys.executable, "-c", RECORD, file]
+    both = [subprocess.Popen(command, stdin=PIPE, stdout=PIPE) for _ in range(2)]
+    for process in both:
+        assert process.stdout is not None
+        process.stdout.readline()
+    for process in both:
+        assert process.stdin is not None
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+    assert sum(int(process.communicate(timeout=30)[0]) for process in both) == 300
+    assert len(file.read_text().splitlines()) == 300
+
+
+def test_a_name_is_the_same_in_capitals(file: Path) -> None:
+    file.write_text(line("Fit01") + line("@cert-authority *.LAB", OTHER))
+    assert look_up((str(file),), "fIT01", 22).keys
+    assert look_up((str(file),), "a.Lab", 22).authorities
+    assert record(str(file), "FIT02", 2222, KEY.convert_to_public())
+    assert file.read_text().splitlines()[-1].startswith("[fit02]:2222 ")
+    assert look_up((str(file),), "Fit02", 2222).keys
 
 
 def test_a_large_file_is_no_burden(file: Path) -> None:
