@@ -40,6 +40,7 @@ def cancel_everywhere(
     *,
     check: Callable[[Engine], object] | None = None,
     cancel: Cancel | None = None,
+    first: int = 0,
     most: int = 10_000,
 ) -> int:
     """Run a graph again and again on a virtual clock, cancelled at each turn of the loop in turn.
@@ -53,10 +54,11 @@ def cancel_everywhere(
         check: raises AssertionError if something is wrong with the engine after a run.
         cancel: how to cancel, given the engine and the task that awaits its `corun()`; default is
             to cancel that task.  With another way it is left open what comes out of `corun()`.
-        most: so many turns at most.
+        first: the turn to begin with; that of a failure makes it happen at once, to look into it.
+        most: the last turn to try.
 
     Returns:
-        At how many turns it was cancelled.
+        How many turns there are at which it can be cancelled.
 
     Raises:
         CancelFailed: a run did not end as it must.
@@ -71,7 +73,7 @@ def cancel_everywhere(
     """
     __tracebackhide__ = True
     engine: Engine | None = None
-    for turn in range(most + 1):
+    for turn in range(first, most + 1):
         engine = new_engine(make_engine, engine, "cancel_everywhere")
         run = _CancelledRun(engine, turn, cancel)
         if not run.play():
@@ -79,7 +81,7 @@ def cancel_everywhere(
         problems = run.problems or faults_found(engine, check, f"cancelled at turn {turn}")
         if problems:
             raise CancelFailed(turn, problems, run.meanwhile)
-    raise CancelFailed(most, [f"the run has not ended after {most} turns"], run.meanwhile)
+    raise CancelFailed(most, [f"the run has not ended after {most} turns"], [])
 
 
 class _CancelledRun:

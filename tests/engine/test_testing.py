@@ -790,6 +790,9 @@ def test_what_ran_when_it_was_cancelled_is_told() -> None:
 
     with pytest.raises(CancelFailed, match="ended too early\n") as got:
         cancel_everywhere(chain, check=check)
+    with pytest.raises(CancelFailed) as again:
+        cancel_everywhere(chain, check=check, first=got.value.turn)
+    assert str(again.value) == str(got.value)
     first, second = got.value.meanwhile
     assert first.startswith("job first: running, at tests/engine/test_testing.py:")
     assert second == "job second: idle, waits for first (running)"
