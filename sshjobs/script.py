@@ -46,15 +46,17 @@ _LONGEST_READ = 10_000
 # nobody is left; where there is no setsid it stays in the group, and ends itself in the end.
 # Zombies do not count, where `ps` can tell: some machines are slow to bury them.  It looks rarely,
 # as there may be many like it; where `sleep` knows whole seconds only it looks once.  TERM goes to
-# each once.  KILL is repeated: while `pkill` goes through the session, others may be forked.  A
-# server that made us no leader (dropbear) leaves us the first process and its children.
+# each once, and wakes whoever is stopped.  KILL is repeated: while `pkill` goes through the session,
+# others may be forked.  A server that made us no leader (dropbear) leaves us the first process and
+# its children.
 _LOOKS = (0.05, 0.1, 0.2, 0.4, 0.6, 0.65)
 _KILLER = (
     'trap "" HUP INT TERM;g=$1;d=$2;'
     "s(){ pkill -$1 -s $g||kill -$1 -$g||{ pkill -$1 -P $g;kill -$1 $g;};};"
     'a(){ x=$(ps -o stat= -s $g);[ "$x" ]||{ kill -0 -$g||kill -0 $g;return;};'
     "for x in $x;do case $x in Z*);;*)return 0;;esac;done;return 1;};"
-    f"s TERM;for t in {' '.join(map(str, _LOOKS))};do sleep $t||{{ sleep {KILL_AFTER:g};break;}};"
+    f"s TERM;kill -CONT -$g;for t in {' '.join(map(str, _LOOKS))};do "
+    f"sleep $t||{{ sleep {KILL_AFTER:g};break;}};"
     'a||break;done;rm -rf "$d";'
     "for t in 0 0.05 0.1 0.2;do a||break;s KILL;kill -KILL -$g;sleep $t;done;"
     'rm -rf "$d"'

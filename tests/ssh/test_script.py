@@ -81,6 +81,14 @@ def test_cutting_the_leash_ends_it(machine: Machine) -> None:
     assert 1.9 < end(stubborn) < 4
 
 
+def test_who_is_stopped_can_clean_up(machine: Machine, tmp_path: Path) -> None:
+    line = f"trap 'echo > {tmp_path}/cleaned; exit' TERM; sleep 60 & kill -STOP $$; wait"
+    process = machine.start(Launch(line))
+    wait_until(lambda: machine.running().count("sleep") == 1, 5, "the command")
+    assert end(process) < 1.5
+    assert (tmp_path / "cleaned").exists()
+
+
 def test_what_is_no_group_is_ended_all_the_same(tmp_path: Path) -> None:
     machine = Machine(tmp_path, [])
     process = machine.start(Launch("sleep 60; :"), leader=False)
