@@ -23,8 +23,12 @@ def require_arguments(
     job: AbstractJob, args: tuple[Any, ...], keywords: dict[str, Any] | None
 ) -> tuple[AbstractJob, ...]:
     """Make `job` require the jobs among its arguments, and return them."""
-    if not keywords and not any(isinstance(arg, _MAY_HOLD_JOBS) for arg in args):
-        return ()
+    if not keywords:
+        for arg in args:
+            if isinstance(arg, _MAY_HOLD_JOBS):
+                break
+        else:  # as mostly
+            return ()
     found = list(_jobs_inside([args, keywords]))
     for other in found:
         if other.forever:

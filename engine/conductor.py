@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from .attempts import Attempts
+from .coroutines import has_begun
 from .current import current, said_by
 from .errors import JobCancelled, name_of
 from .job import NOLABEL
@@ -56,23 +57,30 @@ class JobTask(asyncio.Task[None]):
 
     __slots__ = ("node", "timers")
 
-    node: Node | None
-    """The place of its job, as long as its coroutine has not been entered."""
+    node: Node
+    """The place of its job."""
     timers: list[asyncio.TimerHandle]
     """Those of the attempt that is being made."""
 
     def cancel(self, msg: Any = None) -> bool:
         """Cancel the task, see `asyncio.Task.cancel`."""
-        if self.node is not None:
+        if not self.has_begun:
             self.add_done_callback(_lost)
         return super().cancel(msg)
+
+    @property
+    def has_begun(self) -> bool:
+        """True once its coroutine has been entered."""
+        coroutine: Any = self.get_coro()
+        return coroutine is None or has_begun(coroutine)
 
 
 def _lost(task: asyncio.Task[None]) -> None:
     """A task has ended that was cancelled; it may never have begun."""
-    node = task.node if isinstance(task, JobTask) else None
-    if node is not None and node.plan is not None and not node.state.is_over:
-        node.plan.performer.lost(node)
+    if isinstance(task, JobTask):
+        node = task.node
+        if node.plan is not None and not node.state.is_over:
+            node.plan.performer.lost(node)
 
 
 class Conductor:
@@ -194,7 +202,7 @@ class Conductor:
         now, text = self.loop.time(), "left at once by a second Ctrl-C"
         for node in nodes_at_every_depth(self.plan):
             task, node.handle = node.handle, None
-            if task is not None and task.node is not None:
+            if task is not None and not task.has_begun:
                 task.get_coro().close()  # else Python complains that it was never awaited
             elif task is not None and task.done() and not task.cancelled():
                 task.exception()  # else asyncio complains that nobody looked at it
@@ -351,7 +359,6 @@ class Conductor:
     async def _live(self, node: Node) -> None:
         """The whole life of a started job, as its task."""
         current.set(node)
-        node.handle.node = None
         job = node.job
         try:
             if job.timeout is None and job.retry is None:
@@ -420,7 +427,14 @@ class Conductor:
         node.handle = None
         now, plan = self._time(), self.plan
         instructions = plan.settle(node, new, now, reason)
-        if instructions or plan.alive == plan.passive:
+        if len(instructions) == 1 and isinstance(instructions[0], Node) and self._to_do is None:
+            # As mostly: another job takes its place.  The same as `perform` would do.
+            self._now = now
+            try:
+                self._start(instructions[0])
+            except BaseException as error:
+                self._failed(error)
+        elif instructions or plan.alive == plan.passive:
             self.perform(instructions, now)
         if self._deadline is not None and now >= self._deadline:
             # However many callbacks the loop has to go through before it looks at its timers.

@@ -101,11 +101,6 @@ def callable_name(function: Any) -> str:
     return safe_line(name, 80)
 
 
-def is_async_function(thing: object) -> bool:
-    """True for what ``async def`` makes, which is what nearly all jobs run."""
-    return type(thing) is FunctionType and bool(thing.__code__.co_flags & CO_COROUTINE)
-
-
 def coroutine_giver(thing: Any, where: str) -> Any:
     """Return what gives a coroutine when it is called: `thing`, or a `Once` of it.
 
@@ -121,8 +116,8 @@ def coroutine_giver(thing: Any, where: str) -> Any:
 
 def is_async_callable(thing: object) -> bool:
     """True for coroutine functions, partials of them and objects with an async ``__call__``."""
-    if is_async_function(thing):
-        return True
+    if type(thing) is FunctionType and thing.__code__.co_flags & CO_COROUTINE:
+        return True  # what nearly all are
     while isinstance(thing, functools.partial):
         thing = thing.func
     if inspect.iscoroutinefunction(thing):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
-from types import CoroutineType
+from inspect import CO_COROUTINE
+from types import CoroutineType, FunctionType
 from typing import TYPE_CHECKING, Any
 
 from .arguments import parts_of, require_arguments, with_results
@@ -12,7 +13,6 @@ from .coroutines import (
     callable_name,
     coroutine_giver,
     drop_coroutine,
-    is_async_function,
 )
 from .errors import BadOption, NotACoroutine, name_of
 from .job import AbstractJob
@@ -69,9 +69,11 @@ class Job(AbstractJob):
         notify: bool = False,
         engine: Engine | None = None,
     ) -> None:
-        # The options one by one, as one that is misspelt is to be refused in the name of Job.
+        # The options one by one, as one that is misspelt is to be refused in the name of Job.  And
+        # no super(), nor a function that says what `corun` is: large graphs are made of this.
         try:
-            super().__init__(
+            AbstractJob.__init__(
+                self,
                 label=label,
                 forever=forever,
                 critical=critical,
@@ -85,7 +87,7 @@ class Job(AbstractJob):
             self._coshutdown: Any = None
             if coshutdown is not None:
                 self._coshutdown = coshutdown = coroutine_giver(coshutdown, "coshutdown=")
-            if not args and is_async_function(corun):  # as in most large graphs
+            if not args and type(corun) is FunctionType and corun.__code__.co_flags & CO_COROUTINE:
                 self._corun: Any = corun
                 self._args, self._keywords = args, None
             else:

@@ -399,11 +399,9 @@ class Engine(JobSet):
         for node in nodes:
             job = node.job
             if job._required is not None:
-                for need in job._required:
-                    plan.link(node, need._place, True)
+                plan.link(node, [need._place for need in job._required], True)
             if job._after is not None:
-                for need in job._after:
-                    plan.link(node, need._place, False)
+                plan.link(node, [need._place for need in job._after], False)
         return plan
 
     def _parent_id(self) -> str | None:

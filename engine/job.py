@@ -223,7 +223,7 @@ class AbstractJob:
             for other in others:  # `in` would ask whether they are equal
                 if other is self:
                     raise SelfRequirement(self)
-        if len(others) > 1:
+        if len(others) > 1 and len(set(others)) < len(others):
             others = list(dict.fromkeys(others))
         if known is not None or remove:
             others = [job for job in others if (known is not None and job in known) is remove]
@@ -357,12 +357,12 @@ _FEW = 8
 
 def _with(known: Related, jobs: list[AbstractJob]) -> Related:
     """Return `known` with `jobs`, which are not in it yet."""
+    if known is None and len(jobs) <= _FEW:
+        return tuple(jobs) or None
     if isinstance(known, dict):
         known.update(dict.fromkeys(jobs))
         return known
-    if known is not None:
-        jobs = [*known, *jobs]
-    return dict.fromkeys(jobs) if len(jobs) > _FEW else tuple(jobs) or None
+    return _with(None, [*known, *jobs]) if known is not None else dict.fromkeys(jobs)
 
 
 def _without(known: Related, jobs: list[AbstractJob]) -> Related:

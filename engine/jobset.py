@@ -197,12 +197,11 @@ class JobSet(AbstractJob):
         listed: set[AbstractJob] = set()
         in_order = True
         for job in self._jobs:
-            if job._required is not None or job._after is not None:
-                for need in needs_of(job):
-                    if need not in listed:
-                        if need.engine is not self:
-                            raise foreign(job, need, self)
-                        in_order = False
+            for need in (job._required or ()) if job._after is None else needs_of(job):
+                if need not in listed:
+                    if need.engine is not self:
+                        raise foreign(job, need, self)
+                    in_order = False
             listed.add(job)
             if job._takes_results_of:
                 _check_results(job)

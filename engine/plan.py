@@ -33,7 +33,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from enum import Enum, auto
 from types import TracebackType
 from typing import Any, TypeAlias
@@ -280,7 +280,7 @@ class Plan:
         self.passive = 0
         """How many of those alive are forever jobs or nested engines."""
         self.used = 0
-        """How many slots of the window are taken."""
+        """How many run that are not forever: so many slots of the window are taken."""
         self.spoilt = 0
         """How many nodes ended in a way that makes the verdict False."""
         self.stop_text = ""
@@ -310,16 +310,17 @@ class Plan:
             self.open += 1
         return node
 
-    def link(self, node: Node, need: Node, requires: bool) -> None:
-        """Make `node` wait for `need` to be finished (`requires`) or over; both not yet over."""
-        node.unmet += 1
-        waiting = need.required_by if requires else need.followed_by
-        if waiting is not None:
-            waiting.append(node)
-        elif requires:
-            need.required_by = [node]
-        else:
-            need.followed_by = [node]
+    def link(self, node: Node, needs: Collection[Node], requires: bool) -> None:
+        """Make `node` wait for `needs` to be finished (`requires`) or over; none is over yet."""
+        node.unmet += len(needs)
+        for need in needs:
+            waiting = need.required_by if requires else need.followed_by
+            if waiting is not None:
+                waiting.append(node)
+            elif requires:
+                need.required_by = [node]
+            else:
+                need.followed_by = [node]
 
     def link_late(self, node: Node, need: Node, requires: bool, now: float) -> list[Instruction]:
         """As `link`, while the run goes on and `need` may be over already."""
@@ -327,7 +328,7 @@ class Plan:
         if need.job.forever and need.is_ready:
             pass
         elif not need.state.is_over:
-            self.link(node, need, requires)
+            self.link(node, [need], requires)
         elif requires and (need.state is not FINISHED or need.job.forever):
             self._skip([node], self._blame(need), now, out)
             self._dispatch(out)
@@ -380,25 +381,24 @@ class Plan:
     def settle(self, node: Node, new: State, now: float, reason: str = "") -> list[Instruction]:
         """The task of `node` has ended in the state `new`."""
         out: list[Instruction] = []
-        forever, held_slots = node.job.forever, node.state is RUNNING
-        self.alive -= 1
-        if forever or node.inner is not None:
-            self.passive -= 1
-        if new is FINISHED and held_slots:  # as nearly all; the same as `_end` would do
+        job = node.job
+        if new is FINISHED and node.state is RUNNING and not job.forever and job.pool is None:
+            # As nearly all; the same as `_leave` would do.
             node.state = FINISHED
             node.ended_at = now
+            self.alive -= 1
+            self.open -= 1
+            self.used -= 1
+            if node.inner is not None:
+                self.passive -= 1
             if self.tells:
                 out.append((TELL, node, RUNNING, FINISHED, reason, node.attempt, None))
-            if not forever:
-                self.open -= 1
         else:
-            self._end(node, new, reason, now, out)
-        if held_slots and (self.window is not None or node.job.pool is not None):
-            self._give_back(node, out)
+            self._leave(node, new, reason, now, out)
         if node.required_by is not None or node.followed_by is not None:
             self._release(node, now, out)
-        if new is FAILED and node.job.critical and not self.keep_going:
-            text = f"{name_of(node.job)} failed"
+        if new is FAILED and job.critical and not self.keep_going:
+            text = f"{name_of(job)} failed"
             self._stop(StopReason.CRITICAL_FAILURE, text, now, out)
         if self._queued:
             self._dispatch(out)
@@ -555,7 +555,7 @@ class Plan:
         assert self.alive == len(alive), f"{self.alive} alive, counted {len(alive)}"
         assert self.passive == sum(node.is_passive for node in alive)
         counted = [node for node in alive if node.state is RUNNING and not node.job.forever]
-        assert self.used == (len(counted) if self.window is not None else 0)
+        assert self.used == len(counted)
         assert self.window is None or self.used <= self.window
         if self.has_begun and not self.is_over:
             still = [n for n in self.nodes if not n.job.forever and not n.state.is_over]
@@ -591,11 +591,16 @@ class Plan:
         self._queue(node)
 
     def _queue(self, node: Node) -> None:
-        job, queue = node.job, self._line
-        if job.pool is not None or (job.forever and self.window is not None):
-            queue = self._queue_for(job.pool, self.window is not None and not job.forever)
-        queue.push(node)
+        job = node.job
         self._queued += 1
+        if job.pool is not None or (job.forever and self.window is not None):
+            self._queue_for(job.pool, self.window is not None and not job.forever).push(node)
+            return
+        line = self._line.in_order
+        if not line or line[-1].order < node.order:  # as mostly; the same as `push` would do
+            line.append(node)
+        else:
+            self._line.push(node)
 
     def _queue_for(self, pool: Pool | None, counted: bool) -> ReadyQueue:
         queue = self._others.get((pool, counted))
@@ -670,7 +675,7 @@ class Plan:
             if job.forever or node.inner is not None:
                 self.passive += 1
         node.attempt += 1
-        if self.window is not None and not job.forever:
+        if not job.forever:
             self.used += 1
         node.state = RUNNING
         node.reason = ""
@@ -683,7 +688,7 @@ class Plan:
     def _give_back(self, node: Node, out: list[Instruction]) -> None:
         """Give the slots of the window and of its pool back."""
         job = node.job
-        if self.window is not None and not job.forever:
+        if not job.forever:
             self.used -= 1
         if job.pool is not None:
             others = [wake for wake in job.pool.give_back(node) if wake != self.wake]
@@ -708,14 +713,14 @@ class Plan:
 
     def _release(self, node: Node, now: float, out: list[Instruction]) -> None:
         """Tell those that wait for `node` that it is over."""
-        waiting, node.required_by = node.required_by, None
-        following, node.followed_by = node.followed_by, None
-        if waiting:
+        waiting, following = node.required_by, node.followed_by
+        node.required_by = node.followed_by = None
+        if waiting is not None:
             if node.state is FINISHED and not node.job.forever:
                 self._meet(waiting, out)
             else:
                 self._skip(waiting, self._blame(node), now, out)
-        if following:
+        if following is not None:
             self._meet(following, out)
 
     def _blame(self, node: Node) -> str:
@@ -754,6 +759,18 @@ class Plan:
                 self.spoilt += 1
             if node.inner is not None:
                 out.extend(node.inner.forgo(reason, now))
+
+    def _leave(
+        self, node: Node, new: State, reason: str, now: float, out: list[Instruction]
+    ) -> None:
+        """The task of `node` has ended: count it, and give its slots back."""
+        held_slots = node.state is RUNNING
+        self.alive -= 1
+        if node.is_passive:
+            self.passive -= 1
+        self._end(node, new, reason, now, out)
+        if held_slots:
+            self._give_back(node, out)
 
     def _stop(self, reason: StopReason, text: str, now: float, out: list[Instruction]) -> None:
         if self.stopping is not None:

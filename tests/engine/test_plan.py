@@ -69,9 +69,9 @@ class Bench:
         """Put a job in, before or during the run."""
         node = self.nodes[label] = self.plan.node(Fake(label, **options))
         for need in requires:
-            self.plan.link(node, self.nodes[need], True)
+            self.plan.link(node, [self.nodes[need]], True)
         for need in after:
-            self.plan.link(node, self.nodes[need], False)
+            self.plan.link(node, [self.nodes[need]], False)
         return node
 
     def late(
@@ -263,7 +263,7 @@ def test_dependents_and_those_that_wait_for_a_slot_go_by_insertion() -> None:
     bench.job("a")
     late = bench.job("b")
     bench.job("c")
-    bench.plan.link(late, bench.nodes["a"], True)
+    bench.plan.link(late, [bench.nodes["a"]], True)
     assert bench.begun() == ["START a"]
     assert does(bench.settle("a", FINISHED)) == ["START b"]
     assert does(bench.settle("b", FINISHED)) == ["START c"]
@@ -960,7 +960,7 @@ class Machine(RuleBasedStateMachine):
             if self.begun:
                 out += self.plan.link_late(entry.node, need.node, requires, self.time)
             elif not need.state.is_over:
-                self.plan.link(entry.node, need.node, requires)
+                self.plan.link(entry.node, [need.node], requires)
             else:
                 out += self.plan.link_late(entry.node, need.node, requires, self.time)
         if self.begun or self.stopping:
