@@ -202,12 +202,27 @@ def test_nothing_can_be_written_to_a_full_disk(fleet: Fleet, node: SshNode, tmp_
 
 def test_a_node_that_is_switched_off_can_be_waited_for(fleet: Fleet, node: SshNode) -> None:
     faults: list[Fault] = []
-    error, pid = hit(node, lambda: faults.append(fleet.power_off(node)))
+    error, _ = hit(node, lambda: faults.append(fleet.power_off(node)))
     assert isinstance(error, ConnectionLost)
-    wait_until(lambda: not is_alive(pid), 5, "the command to be killed")
     up = node.wait_up(timeout=20)
     boot = Sequence(Job(asyncio.sleep, 0.2), CallJob(faults[0].end))
     assert Engine(up, boot, SshJob(node, "true", required=up)).orchestrate(timeout=20)
+
+
+def test_who_is_switched_off_runs_nothing(fleet: Fleet) -> None:
+    assert fleet.gateway is not None
+    gateway = fleet.gateway
+
+    async def main() -> None:
+        # A client that leaves no watchdog there.
+        async with asyncssh.connect("gateway", config=str(fleet.config)) as client:
+            process = await client.create_process("echo $$; exec sleep 100")
+            pid = int(await process.stdout.readline())
+            assert is_alive(pid)
+            fleet.power_off(gateway)
+            wait_until(lambda: not is_alive(pid), 5, "the command to be killed")
+
+    asyncio.run(main())
 
 
 def test_faults_add_up(fleet: Fleet, node: SshNode) -> None:
@@ -242,8 +257,10 @@ def test_faults_end_with_the_fleet(node: SshNode) -> None:
     fleet = Fleet(2, **IMPATIENT)
     with fleet:
         first, second = fleet.nodes
-        faults = [fleet.freeze(first), fleet.unplug(first), fleet.fill(first), fleet.refuse(second)]
-        assert isinstance(failure(first), SshTimeout)
+        faults: list[Fault] = []
+        error, _ = hit(first, lambda: faults.append(fleet.freeze(first)))
+        assert isinstance(error, ConnectionLost)
+        faults += [fleet.unplug(first), fleet.fill(first), fleet.refuse(second)]
     for fault in faults:
         fault.end()
     with fleet:
