@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import socket
 import threading
@@ -348,3 +349,19 @@ def test_newcomers_are_dropped_as_by_a_stock_server(fleet: Fleet) -> None:
             each.close()
     wait_until(lambda: not fleet.leftovers(), 5, "the server to notice")
     assert said(fleet.nodes[0]) == "fine"
+
+
+def test_who_comes_when_no_descriptor_is_left_is_served_later() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with Fleet(1, gateway=False) as fleet, socket.socket() as client:
+        port = int(fleet.config.read_text().split("Port ")[1].split()[0])
+        client.settimeout(20)
+        next_one = os.dup(client.fileno())
+        os.close(next_one)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (next_one, hard))
+        try:
+            client.connect(("127.0.0.1", port))
+            time.sleep(0.2)  # it is a failure to do something that there is no event for
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert client.recv(4) == b"SSH-"
