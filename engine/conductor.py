@@ -368,13 +368,7 @@ class Conductor:
         except LeaveNow:
             raise
         except BaseException as error:
-            try:
-                self._ended(node, name_of(job), error)
-            except LeaveNow:
-                raise
-            except BaseException as fault:  # of an exception that defends itself, say
-                self._failed(fault)
-                self._settle(node, State.FAILED, safe_error(error))
+            self._raised(node, job, error)
             del self, node, job  # since Python 3.12 the error holds this frame: no cycle
         else:
             if node.stop is None:
@@ -382,6 +376,16 @@ class Conductor:
                 self._settle(node, _FINISHED, "")
             else:
                 self._settle(node, State.CANCELLED, node.stop[1])
+
+    def _raised(self, node: Node, job: Any, error: BaseException) -> None:
+        """A job has raised `error`; whatever that does here, the job is settled."""
+        try:
+            self._ended(node, name_of(job), error)
+        except LeaveNow:
+            raise
+        except BaseException as fault:  # of an exception that defends itself, say
+            self._failed(fault)
+            self._settle(node, State.FAILED, safe_error(error))
 
     def _ended(self, node: Node, name: str, error: BaseException) -> None:
         """A job has raised `error`."""

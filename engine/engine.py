@@ -13,6 +13,7 @@ import logging
 from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from . import graph as graphs
@@ -399,9 +400,9 @@ class Engine(JobSet):
         for node in nodes:
             job = node.job
             if job._required is not None:
-                plan.link(node, [need._place for need in job._required], True)
+                plan.link(node, map(_place, job._required), True)
             if job._after is not None:
-                plan.link(node, [need._place for need in job._after], False)
+                plan.link(node, map(_place, job._after), False)
         return plan
 
     def _parent_id(self) -> str | None:
@@ -600,6 +601,9 @@ class Engine(JobSet):
     def details(self) -> str | None:
         """Return how many jobs it holds."""
         return f"{len(self._jobs)} job{'s' * (len(self._jobs) != 1)}"
+
+
+_place = attrgetter("_place")
 
 
 def _way(job: AbstractJob, needs: Iterable[AbstractJob]) -> JobList:

@@ -74,12 +74,12 @@ class JobSet(AbstractJob):
     def update(self, jobs: Iterable[AbstractJob | Sequence]) -> None:
         """Add all of `jobs`, or, if one of them is refused, none; see `add` for what is raised."""
         newcomers: dict[AbstractJob, None] = {}
-        kinds: set[type[AbstractJob]] = set()
+        nested: list[Engine] = []
+        kind: type[AbstractJob] | None = None
         for job in flat_jobs(jobs, type(self).__name__):
-            kind = type(job)
-            if kind not in kinds:
+            if type(job) is not kind:  # else it is as the one before
+                kind = type(job)
                 _check_kind(kind, job)
-                kinds.add(kind)
             try:
                 is_free = job._engine is None
             except AttributeError:
@@ -89,13 +89,13 @@ class JobSet(AbstractJob):
                 continue
             if not is_free or isinstance(job, JobSet):
                 self._check_newcomer(job)
+                nested += [cast("Engine", job)] if isinstance(job, JobSet) else []
             newcomers[job] = None
         self._check_late(newcomers)
         for job in newcomers:
             job._engine = self._weak
-            if isinstance(job, JobSet):
-                self._nested[cast("Engine", job)] = None
         self._jobs.update(newcomers)
+        self._nested.update(dict.fromkeys(nested))
         self._graph_changed()
         self._joined(newcomers)
 

@@ -33,7 +33,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum, auto
 from types import TracebackType
 from typing import Any, TypeAlias
@@ -310,10 +310,10 @@ class Plan:
             self.open += 1
         return node
 
-    def link(self, node: Node, needs: Collection[Node], requires: bool) -> None:
+    def link(self, node: Node, needs: Iterable[Node], requires: bool) -> None:
         """Make `node` wait for `needs` to be finished (`requires`) or over; none is over yet."""
-        node.unmet += len(needs)
         for need in needs:
+            node.unmet += 1
             waiting = need.required_by if requires else need.followed_by
             if waiting is not None:
                 waiting.append(node)
@@ -779,13 +779,14 @@ class Plan:
         self.stop_text = text
         out.append((Do.STOPPING, reason))
         for node in self.nodes:
-            if node.is_alive:
-                if node.stop is None:
-                    node.stop = (Stop.RUN, text)
-                    out.append((Do.STOP, node, text))
-            elif not node.state.is_over:
+            if node.state.is_over:
+                continue
+            if not node.is_alive:
                 self._end(node, SKIPPED, text, now, out)
                 node.required_by = node.followed_by = None
+            elif node.stop is None:
+                node.stop = (Stop.RUN, text)
+                out.append((Do.STOP, node, text))
 
     def _finish_up(self, out: list[Instruction], now: float) -> None:
         """See whether the run is to end now, or has ended."""

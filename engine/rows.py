@@ -45,7 +45,7 @@ def rows(nodes: Iterable[Node], parent: str | None, first: int = 1) -> Iterator[
 
 def _row(node: Node, parent: str | None) -> JobRow:
     job = node.job
-    required, awaited, pool = job.required, job.awaited, job.pool
+    required, awaited, pool = job._required, job._after, job.pool
     return _job_row(
         node.id,
         label_of(job),
@@ -69,7 +69,7 @@ def _host(job: Any) -> str | None:
     return None if host is None else safe_line(host, _LONGEST)
 
 
-def _ids(jobs: tuple[AbstractJob, ...]) -> tuple[str, ...]:
+def _ids(jobs: Iterable[AbstractJob]) -> tuple[str, ...]:
     nodes = [job._place for job in jobs if job._place is not None]
     if len(nodes) > 1:
         nodes.sort(key=attrgetter("order"))

@@ -127,9 +127,12 @@ class Run:
         self._hand_round(event)
 
     def _hand_round(self, event: Tick) -> None:
-        if self._is_telling:  # a reader has caused this event: all get the one before it first
+        if self._is_telling or self._untold:
+            # A reader has caused this event: all get the one before it first.
             self._untold.append(event)
-            return
+            if self._is_telling:
+                return
+            event = self._untold.popleft()
         self._is_telling = True
         try:
             while True:

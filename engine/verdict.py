@@ -193,7 +193,7 @@ def _skipped(plan: Plan) -> JobSkipped:
 
 
 def _good_news(plan: Plan, duration: float) -> str:
-    counts = Counter(node.state for node in plan.nodes if not node.job.forever)
+    counts = Counter([node.state for node in plan.nodes if not node.job.forever])
     jobs = "job" if counts[State.FINISHED] == 1 else "jobs"
     news = [f"{counts[State.FINISHED]} {jobs} finished in {duration:.1f}s"]
     others = State.FAILED, State.CANCELLED, State.SKIPPED
