@@ -161,7 +161,7 @@ class Fleet:
 
         The end of it is the end of the boot.
         """
-        return self._fault("power_off", nodes, Condition(refusing=True), Host.cut, Host.kill)
+        return self._fault("power_off", nodes, Condition(refusing=True), Host.cut, _kill_all)
 
     def slow(self, *nodes: SshNode, latency: float = 0.0, bandwidth: float | None = None) -> Fault:
         """Slow the way to `nodes` down.
@@ -433,9 +433,7 @@ def _clean(owner: int, folder: Path, mark: str) -> None:
         return  # a fork of the program, at its own end
     deadline = time.monotonic() + _KILL_TIMEOUT
     while (pids := _marked(mark)) and time.monotonic() < deadline:
-        for pid in pids:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        _kill(pids)
         time.sleep(_POLL)
     for parent, folders, _ in os.walk(folder):
         for name in folders:
@@ -444,6 +442,18 @@ def _clean(owner: int, folder: Path, mark: str) -> None:
                 path.chmod(0o700)
     with suppress(FileNotFoundError):
         shutil.rmtree(folder)
+
+
+def _kill_all(host: Host) -> None:
+    """Kill the commands of a host, and those of their children that left them."""
+    host.kill()
+    _kill(_marked(f"{host.mark} "))
+
+
+def _kill(pids: Iterable[int]) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _marked(mark: str) -> list[int]:

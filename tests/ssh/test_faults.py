@@ -34,7 +34,7 @@ from sshjobs.faults import Fault
 from sshjobs.sandbox import Fleet
 from tests.processes import is_alive, wait_until
 
-IMPATIENT: dict[str, Any] = {"keepalive": 0.3, "connect_timeout": 1, "login_timeout": 1}
+IMPATIENT: dict[str, Any] = {"keepalive": 0.5, "connect_timeout": 1.5, "login_timeout": 1.5}
 
 
 @pytest.fixture
@@ -217,11 +217,11 @@ def test_who_is_switched_off_runs_nothing(fleet: Fleet) -> None:
     async def main() -> None:
         # A client that leaves no watchdog there.
         async with asyncssh.connect("gateway", config=str(fleet.config)) as client:
-            process = await client.create_process("echo $$; exec sleep 100")
-            pid = int(await process.stdout.readline())
-            assert is_alive(pid)
+            process = await client.create_process("echo $$; setsid sleep 97 & echo $!; sleep 100")
+            pids = [int(await process.stdout.readline()) for _ in range(2)]
+            assert all(map(is_alive, pids))
             fleet.power_off(gateway)
-            wait_until(lambda: not is_alive(pid), 5, "the command to be killed")
+            wait_until(lambda: not any(map(is_alive, pids)), 5, "all to be killed")
 
     asyncio.run(main())
 
