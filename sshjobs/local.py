@@ -74,7 +74,7 @@ class LocalProcess(Process, asyncio.SubprocessProtocol):
     def _exited(self) -> None:
         code = None if self._transport is None else self._transport.get_returncode()
         if code is not None and code < 0:
-            self._ended(None, signal.Signals(-code).name.removeprefix("SIG"))
+            self._ended(None, _signal_name(-code))
         else:
             self._ended(code, None)
 
@@ -88,6 +88,13 @@ class LocalProcess(Process, asyncio.SubprocessProtocol):
 
     def _learned(self, shell: str) -> None:
         """Nothing to learn: it is always the same."""
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name.removeprefix("SIG")
+    except ValueError:
+        return f"RTMIN+{number - signal.SIGRTMIN}"
 
 
 class LocalTerminal(LocalProcess):
@@ -176,6 +183,10 @@ class LocalSession(Runner):
     """One job's hold on this machine; see :class:`sshjobs.session.SshSession`."""
 
     node = LocalNode()
+
+    @property
+    def _shell(self) -> str:
+        return SHELL
 
     async def connection(self) -> asyncssh.SSHClientConnection | None:
         """Return None: there is no connection."""

@@ -130,17 +130,16 @@ class Process(ABC):
     def _without_mark(self, mark: bytes, data: bytes) -> bytes:
         """Take out the line that tells the shell; what login scripts wrote before it stays."""
         self._before_mark += data
-        before, _, after = self._before_mark.partition(mark)
+        before, found, after = self._before_mark.partition(mark)
         told, end, rest = after.partition(b"\n")
         if end:
             self._learned(told.strip().decode("utf-8", "replace"))
-        elif len(self._before_mark) < _MOST_NOISE:
+            self._mark, self._before_mark = None, b""
+            return before + rest
+        if found or len(self._before_mark) < _MOST_NOISE:
             return b""
-        else:
-            before, self._before_mark = self._before_mark, b""
-            return before
-        self._mark, self._before_mark = None, b""
-        return before + rest
+        before, self._before_mark = self._before_mark[: -len(mark)], self._before_mark[-len(mark) :]
+        return before
 
     def _ended(self, exit_status: int | None, exit_signal: str | None) -> None:
         """Take how it ended."""

@@ -49,6 +49,11 @@ class Runner(ABC):
     def node(self) -> AnyNode:
         """The node."""
 
+    @property
+    @abstractmethod
+    def _shell(self) -> str | None:
+        """The login shell; None: not known yet."""
+
     @abstractmethod
     async def _carry_out(
         self, launch: Launch, folder: str | None, output: Output, argv: Argv
@@ -74,7 +79,7 @@ class Runner(ABC):
             OSError: its output could not be written to the file given by `capture`.
         """
         self._forget()
-        folder = await self._staged(launch) if launch.needs_staging else None
+        folder = await self._staged(launch, argv) if launch.needs_staging(self._shell) else None
         output = Output(capture, _masking(self._tell, launch))
         try:
             process = await self._carry_out(launch, folder, output, argv)
@@ -90,9 +95,10 @@ class Runner(ABC):
         completed = _result(process, output, argv, launch)
         if not process.is_known:
             raise self._unknown(process, completed)
-        if completed.exit_status == 0 and not process.began:
-            # A forced command, or a login shell that is none: a success of something else.
-            problem = f"something else was run instead of {completed.command}"
+        if completed.exit_signal is None and not process.began:
+            # A forced command, or a login shell that is none: how that ended says nothing of ours.
+            said = f"{completed.outcome()}: {completed.last_words()}".removesuffix(": ")
+            problem = f"something else was run instead of {completed.command}: {said}"
             raise SshError(problem, node=self.node, phase="command", completed=completed)
         await self._unstage()
         return completed
@@ -122,9 +128,9 @@ class Runner(ABC):
             raise asyncio.CancelledError(problem) from None
         self._processes.discard(process)
 
-    async def _staged(self, launch: Launch) -> str:
+    async def _staged(self, launch: Launch, argv: Argv) -> str:
         """Put a command that is for a terminal into a private folder; return its name."""
-        staged = await self.run(stage(launch), "stage", capture=True)
+        staged = await self.run(stage(launch), argv, capture=True)
         # What login scripts print comes before.
         folder = staged.stdout.rpartition("\n")[2]
         if staged.exit_status != 0 or not folder.startswith("/"):
@@ -134,18 +140,19 @@ class Runner(ABC):
         return folder
 
     async def _unstage(self) -> None:
-        """Remove the private folders of commands that are over."""
+        """Remove the private folders of commands that are over; that they are stays true."""
         while self._stages:
             folder = self._stages.pop()
-            await self.run(Launch(("rm", "-rf", folder)), "unstage", capture=False)
+            try:
+                await self.run(Launch(("rm", "-rf", folder)), "unstage", capture=False)
+            except SshError as error:
+                log.warning("%s: %s is left behind: %s", self.node, folder, error)
 
     async def close(self) -> None:
         """End what still runs, and remove what was staged for it."""
         try:
             await asyncio.gather(*(process.end() for process in self._processes))
             await self._unstage()
-        except SshError as error:
-            log.warning("%s: a private folder is left behind: %s", self.node, error)
         finally:
             self._stages.clear()
             self._processes.clear()

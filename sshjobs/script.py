@@ -46,7 +46,7 @@ _LONGEST_READ = 10_000
 # nobody is left; where there is no setsid it stays in the group, and ends itself in the end.
 # Zombies do not count, where `ps` can tell: some machines are slow to bury them.  It looks rarely,
 # as there may be many like it; where `sleep` knows whole seconds only it looks once.  TERM goes to
-# each once, and wakes whoever is stopped.  KILL is repeated: while `pkill` goes through the session,
+# each once, and wakes who is stopped.  KILL is repeated: while `pkill` goes through the session,
 # others may be forked.  A server that made us no leader (dropbear) leaves us the first process and
 # its children.
 _LOOKS = (0.05, 0.1, 0.2, 0.4, 0.6, 0.65)
@@ -72,6 +72,11 @@ _WATCHDOG = (
 _UNPACK = """\
 _d=$(umask 077; mktemp -d) || exit {cannot}
 head -c {size} | tar -x -f - -C "$_d" || {{ rm -rf "$_d"; exit {cannot}; }}
+"""
+# Where the folder for temporary files is not one for programs (noexec), home will do.
+_MOVE = """\
+[ -x "$_d"/{program} ] || {{ _e=$(umask 077; mktemp -d ~/tmp.XXXXXXXXXX) && mv "$_d"/* "$_e" && \
+rmdir "$_d" && _d=$_e; }}
 """
 # The lines before the first mark are not ours; in the end the script takes over.
 _READER = (
@@ -121,10 +126,14 @@ class Launch:
         """Whether something in it must not be on a command line."""
         return bool(self.env or self.files or self.sudo or self.secrets)
 
-    @property
-    def needs_staging(self) -> bool:
-        """Whether it has to be put into a private folder first; see :func:`stage`."""
-        return self.pty and self.is_discreet
+    def needs_staging(self, shell: str | None) -> bool:
+        """Whether it has to be put into a private folder first; see :func:`stage`.
+
+        Args:
+            shell: the login shell; None: not known yet.
+        """
+        is_plain = isinstance(self.words, str) and self.cwd is None
+        return self.pty and (self.is_discreet or not (is_plain or _understands(shell)))
 
     @property
     def secrets(self) -> tuple[Secret, ...]:
@@ -180,8 +189,9 @@ def stage(launch: Launch, *, line_shell: str = LOGIN_SHELL) -> Launch:
     # What needs no other file removes this one at once: the shell has it open.
     remove = "" if files else 'rm -rf "$_d"\n'
     files["start"] = _encode(f"_d=${{0%/*}}\n{remove}{start}")
-    line = '_d=$(umask 077; mktemp -d) && tar -x -f - -C "$_d" && printf %s "$_d"'
-    return Launch(line, input=_archive(files))
+    unpack = '_d=$(umask 077; mktemp -d) && tar -x -f - -C "$_d" || exit\n'
+    lines = f'{unpack}{_move(files)}printf %s "$_d"'
+    return Launch(("sh", "-c", lines), input=_archive(files))
 
 
 def from_stage(launch: Launch, folder: str) -> Way:
@@ -262,7 +272,7 @@ def _by_stdin(launch: Launch, line_shell: str) -> Way:
     script, blob, folder = f"printf '%s\\n' \"{mark} $SHELL\"\n", b"", ""
     if files:
         blob, folder = _archive(files), '"$_d"'
-        script += _UNPACK.format(size=len(blob), cannot=CANNOT)
+        script += _UNPACK.format(size=len(blob), cannot=CANNOT) + _move(files)
     if launch.sudo:
         # Both watchdogs wait for the same end of file: ours, and the one that may kill what is
         # root's.
@@ -289,6 +299,12 @@ def _sudo(launch: Launch) -> str:
     ask = isinstance(launch.sudo, Secret)
     export = 'export SUDO_ASKPASS="$_d/askpass"\n' if ask else ""
     return f'{export}exec sudo {"-A" if ask else "-n"} -- sh "$_d/inner" $$ "$_d"\n'
+
+
+def _move(files: Mapping[str, bytes]) -> str:
+    """Return the lines that put `files` where programs can be run, if there are any among them."""
+    programs = [name for name in files if name == "askpass" or name.startswith(f"{FILES}/")]
+    return _MOVE.format(program=shlex.quote(programs[0])) if programs else ""
 
 
 def _encode(text: str) -> bytes:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import asyncssh
+from asyncssh.constants import OPEN_REQUEST_PTY_FAILED, OPEN_REQUEST_SESSION_FAILED
 
 from engine.text import safe_error, safe_line
 
@@ -28,6 +29,14 @@ LOST = (
     ConnectionError,
 )
 TERMINAL = "xterm"
+REFUSALS = {
+    OPEN_REQUEST_PTY_FAILED: "the server gives no terminal (PermitTTY)",
+    OPEN_REQUEST_SESSION_FAILED: "the server runs no commands",
+    asyncssh.OPEN_CONNECT_FAILED: (
+        "the server opens no more of them (MaxSessions); give the node fewer max_sessions="
+    ),
+}
+"""What it means that a session could not be opened, on a connection that lives."""
 
 
 class RemoteProcess(Process, asyncssh.SSHClientSession[bytes]):
@@ -70,6 +79,9 @@ class RemoteProcess(Process, asyncssh.SSHClientSession[bytes]):
         except asyncio.CancelledError:
             self._gone(None)
         except Exception as error:
+            if isinstance(error, asyncssh.ChannelOpenError) and not connection.is_closed():
+                self.sent = False  # or it was, and is not done
+                error.reason = REFUSALS.get(error.code, error.reason)
             self._gone(error)
 
     def cut(self) -> None:
@@ -158,6 +170,10 @@ class SshSession(Runner):
     def node(self) -> SshNode:
         """The node."""
         return self._node
+
+    @property
+    def _shell(self) -> str | None:
+        return self.lease().link.shell
 
     def lease(self) -> Lease:
         """Return the lease, taken when it is first needed."""

@@ -17,13 +17,16 @@ if TYPE_CHECKING:
 
 PAUSES = (0.5, 5.0)
 """Seconds between two attempts, at first and at most."""
+PASSING = (Unreachable, ConnectionLost, SshTimeout)
+"""What passes by itself."""
 
 
 class WaitUp(AbstractJob):
     """A job that ends once a command can be run on a node; made by :meth:`SshNode.wait_up`.
 
-    Only what passes by itself is waited for: no route, refused, no answer, a link that breaks.  A
-    login that is refused, or a host key that is not the right one, is a failure at once.
+    Only what passes by itself is waited for: no route, refused, no answer, a link that breaks, a
+    shell that is not there yet.  A login that is refused, or a host key that is not the right one,
+    is a failure at once.
     """
 
     def __init__(self, node: SshNode, *, timeout: float, **options: Any) -> None:
@@ -50,7 +53,10 @@ class WaitUp(AbstractJob):
                 while True:
                     try:
                         await self._session.run(Launch(("true",)), ("true",), capture=False)
-                    except (Unreachable, ConnectionLost, SshTimeout) as error:
+                    except SshError as error:
+                        # While it comes up, a host may also let us in and run no command yet.
+                        if not isinstance(error, PASSING) and error.phase != "command":
+                            raise
                         last = error
                         report(f"not yet: {safe_error(error, 80)}")
                     else:

@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from engine import BadOption, Engine, Job
+from engine import BadOption, Engine, Job, run
 from sshjobs import (
     Command,
     CommandFailed,
     Completed,
+    ConnectionLost,
     LocalNode,
     Push,
     Run,
@@ -480,10 +481,44 @@ def test_what_others_say_first_does_no_harm(chatty: Sshd) -> None:
     assert done.stdout.endswith("x\r\n")
 
 
-def test_a_server_that_runs_something_else_is_no_success() -> None:
-    with Sshd(plain=True, ForceCommand="true") as server:
-        error = failure_of(node_of(server), Run("echo 1"))
-        assert "something else was run instead of echo 1" in str(error)
+@pytest.mark.parametrize("command", ["true", "echo no; exit 3"])
+def test_what_runs_something_else_says_nothing_of_the_command(command: str) -> None:
+    with Sshd(plain=True, ForceCommand=command) as server:
+        node = node_of(server)
+        for options in ({}, {"env": {"A": "b"}}, {"pty": True, "env": {"A": "b"}}):
+            error = failure_of(node, Run("echo 1", allowed_exits=[3], check=False, **options))
+            assert "something else was run instead of echo 1: exit status" in str(error)
+        with pytest.raises(SshTimeout, match=r"not up after 1 s: .*something else"):
+            run(up(node))
+
+
+async def up(node: SshNode) -> None:
+    job = node.wait_up(timeout=1)
+    try:
+        await job.corun()
+    finally:
+        await job.coshutdown()
+
+
+def test_a_server_that_gives_no_terminal_or_no_session_is_told() -> None:
+    with Sshd(plain=True, PermitTTY="no") as server:
+        error = failure_of(node_of(server), Run("tty", pty=True))
+        assert str(error).endswith("no session for tty: the server gives no terminal (PermitTTY)")
+        assert not isinstance(error, ConnectionLost)
+    with Sshd(plain=True, MaxSessions=0) as server:
+        error = failure_of(node_of(server), Run("true"))
+        assert "(MaxSessions); give the node fewer max_sessions=" in str(error)
+
+
+def test_what_comes_before_may_be_long() -> None:
+    line = "sh -c 'yes | head -c 70000; eval \"$SSH_ORIGINAL_COMMAND\"'"
+    with Sshd(plain=True, ForceCommand=line) as server:
+        done = run_on(node_of(server), Run("echo 1"))
+    assert done.stdout == "y\n" * 35_000 + "1\n"
+
+
+def test_a_signal_without_a_name() -> None:
+    assert run_on(LocalNode(), Run("kill -36 $$", check=False)).exit_signal == "RTMIN+2"
 
 
 def test_a_server_without_sftp_is_told(tmp_path: Path) -> None:

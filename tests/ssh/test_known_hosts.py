@@ -226,7 +226,7 @@ print(sum(record(sys.argv[1], f"host{number}", 22, key) for number in range(300)
 
 
 def test_who_came_first_is_on_record_whichever_program_it_was(file: Path) -> None:
-    command = [sys.executable, "-c", RECORD, file]
+    command = [sys.executable, "-c", RECORD, str(file)]
     both = [subprocess.Popen(command, stdin=PIPE, stdout=PIPE) for _ in range(2)]
     for process in both:
         assert process.stdout is not None

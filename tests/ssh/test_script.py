@@ -131,6 +131,50 @@ def test_private_files(tmp_path: Path) -> None:
     wait_until(lambda: not list(tmp_path.glob("tmp.*")), 5, "the folder to be removed")
 
 
+def test_programs_run_where_none_are_allowed(tmp_path: Path) -> None:
+    """A folder for temporary files that is mounted `noexec`, as the hardened have it."""
+    if subprocess.run(["unshare", "--mount", "true"], check=False).returncode != 0:
+        pytest.skip("only root can mount")
+    home, temporary = tmp_path / "home", tmp_path / "temporary"
+    home.mkdir()
+    temporary.mkdir()
+    how = way(Launch((Private("run me"),), files={"run me": b"echo $0\n"}), "sh")
+    mount = f'mount -t tmpfs -o noexec tmpfs {temporary} && exec sh -c "$1"'
+    process = subprocess.Popen(
+        ["unshare", "--mount", "sh", "-c", mount, "sh", how.command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"HOME": str(home), "TMPDIR": str(temporary)},
+        start_new_session=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(how.stdin)
+    process.stdin.flush()
+    assert process.wait(5) == 0
+    assert process.stdout.read().decode().splitlines()[1].startswith(f"{home}/tmp.")
+    process.communicate()
+    wait_until(lambda: not list(home.iterdir()), 5, "the folder to be removed")
+
+
+@pytest.mark.parametrize(
+    ("launch", "posix", "other"),
+    [
+        (Launch("ls"), False, False),
+        (Launch("ls", pty=True), False, False),
+        (Launch("ls", pty=True, cwd="/"), False, True),
+        (Launch(("ls",), pty=True), False, True),
+        (Launch("ls", pty=True, env={"A": "b"}), True, True),
+    ],
+)
+def test_what_is_for_a_terminal_is_staged_if_the_shell_would_not_understand(
+    launch: Launch, posix: bool, other: bool
+) -> None:
+    assert launch.needs_staging("/bin/bash") is posix
+    assert launch.needs_staging("/bin/tcsh") is other
+    assert launch.needs_staging(None) is other
+
+
 def test_half_a_script_does_nothing(tmp_path: Path) -> None:
     """A link that breaks while the script goes over."""
     machine = Machine(tmp_path, [])
