@@ -36,11 +36,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum, auto
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from .errors import name_of
 from .pool import Pool
 from .ticks import State, StopReason
+
+T = TypeVar("T")
 
 IDLE, SCHEDULED, RUNNING = State.IDLE, State.SCHEDULED, State.RUNNING
 FINISHED, FAILED = State.FINISHED, State.FAILED
@@ -101,6 +103,30 @@ class Stop(Enum):
     TIMEOUT = auto()
 
 
+class Rare(Generic[T]):
+    """An attribute that most nodes never set: it takes room in those only that do.
+
+    Each that a node has takes time to set, and the garbage collector looks at it again and again.
+    """
+
+    def __init__(self, default: T) -> None:
+        self.default = default
+
+    def __set_name__(self, owner: type[Node], name: str) -> None:
+        self.name = name
+
+    def __get__(self, node: Node, owner: type[Node]) -> T:
+        if node.rare is None:
+            return self.default
+        value: T = node.rare.get(self.name, self.default)
+        return value
+
+    def __set__(self, node: Node, value: T) -> None:
+        if node.rare is None:
+            node.rare = {}
+        node.rare[self.name] = value
+
+
 class Node:
     """The place of one job in one run: what it waits for, how far it got, what became of it.
 
@@ -126,33 +152,36 @@ class Node:
         began_before: it was started in an earlier attempt of its engine, by another node.
         started_at, ended_at: when, on the performer's clock.
         handle: for the performer; unknown to the plan.
+        rare: those of all these that are `Rare`, as far as they were set.
     """
 
     __slots__ = (
         "attempt",
-        "began_before",
         "ended_at",
-        "exception",
         "followed_by",
         "handle",
         "id",
         "inner",
-        "is_abandoned",
-        "is_blamed",
-        "is_ready",
-        "is_shut",
         "job",
         "order",
         "plan",
+        "rare",
         "reason",
         "required_by",
         "result",
         "started_at",
         "state",
         "stop",
-        "traceback",
         "unmet",
     )
+
+    is_ready = Rare(False)
+    is_blamed = Rare(False)
+    is_abandoned = Rare(False)
+    is_shut = Rare(False)
+    began_before = Rare(False)
+    exception: Rare[BaseException | None] = Rare(None)
+    traceback: Rare[TracebackType | None] = Rare(None)
 
     def __init__(self, job: Any, plan: Plan, order: int) -> None:
         self.job = job
@@ -165,19 +194,13 @@ class Node:
         self.unmet = 0
         self.required_by: list[Node] | None = None
         self.followed_by: list[Node] | None = None
-        self.is_ready = False
         self.attempt = 0
         self.stop: tuple[Stop, str] | None = None
-        self.is_blamed = False
-        self.is_abandoned = False
-        self.is_shut = False
         self.result: Any = None
-        self.exception: BaseException | None = None
-        self.traceback: TracebackType | None = None
-        self.began_before = False
         self.started_at: float | None = None
         self.ended_at: float | None = None
         self.handle: Any = None
+        self.rare: dict[str, Any] | None = None
 
     @property
     def is_alive(self) -> bool:
