@@ -81,12 +81,9 @@ class Command(ABC):
     """What SshTimeout says went on: ``"command"`` or ``"transfer"``."""
 
     def __init__(self, *, label: str | None = None, timeout: float | None = None) -> None:
-        if timeout is not None and not timeout >= 0:
-            raise BadOption(
-                f"timeout={safe_repr(timeout, _SHOWN)}: give a number of seconds",
-                "timeout",
-                timeout,
-            )
+        check_seconds(timeout)
+        if label is not None and not isinstance(label, str):
+            raise BadOption(f"label={safe_repr(label, _SHOWN)}: give text", "label", label)
         self.label = label
         self.timeout = timeout
 
@@ -140,9 +137,9 @@ class ProcessCommand(Command):
 
     def __init__(self, **options: Unpack[ProcessOptions]) -> None:
         super().__init__(label=options.get("label"), timeout=options.get("timeout"))
-        self.cwd = options.get("cwd")
+        self.cwd = _checked_folder(options.get("cwd"))
         self.env = _checked_env(options.get("env") or {})
-        self.input = options.get("input")
+        self.input = _checked_input(options.get("input"))
         self.sudo = _checked_sudo(options.get("sudo", False))
         self.pty = options.get("pty", False)
         self.capture = options.get("capture")
@@ -192,7 +189,7 @@ class ProcessCommand(Command):
         given, hidden = _input(self.input)
         return Launch(
             words=words,
-            cwd=None if self.cwd is None else _plain("cwd", self.cwd),
+            cwd=None if self.cwd is None else _folder(self.cwd),
             env={name: _text(f"env {name}", value) for name, value in self.env.items()},
             input=given,
             files=files,
@@ -283,6 +280,8 @@ class RunString(ProcessCommand):
         **options: Unpack[ProcessOptions],
     ) -> None:
         super().__init__(**options)
+        if not callable(text):
+            _plain("text", text)
         self.text = text
         self.args = args
         self.includes = _checked_includes(includes, self.name)
@@ -294,8 +293,7 @@ class RunString(ProcessCommand):
         return self._launch((Private(self.name), *_arguments(self.args)), files)
 
     def _content(self) -> bytes:
-        text = _text("text", self.text)
-        return _plain("text", text).encode("utf-8", "surrogateescape")
+        return _plain("text", self.text).encode("utf-8", "surrogateescape")
 
     def describe(self) -> str:
         """Return the script's name and arguments."""
@@ -417,7 +415,30 @@ def _text(option: str, value: Any) -> Text:
 
 def _plain(option: str, value: Any) -> str:
     text = _text(option, value)
-    return text.reveal() if isinstance(text, Secret) else text
+    if isinstance(text, Secret):
+        raise BadOption(
+            f"{option}: a Secret would be seen; give it by env= or input=", option, None
+        )
+    return text
+
+
+def _folder(value: Any) -> str:
+    folder = _plain("cwd", value)
+    if not folder:
+        raise BadOption("cwd='': give a folder, or None for the usual one", "cwd", folder)
+    return folder
+
+
+def _checked_folder(value: Any) -> Any:
+    if value is not None and not callable(value):
+        _folder(value)
+    return value
+
+
+def _checked_input(value: Any) -> Any:
+    if not (value is None or callable(value) or isinstance(value, (str, bytes, Secret, PathLike))):
+        _input(value)
+    return value
 
 
 def _input(value: Any) -> tuple[bytes | None, tuple[Secret, ...]]:
@@ -434,6 +455,14 @@ def _input(value: Any) -> tuple[bytes | None, tuple[Secret, ...]]:
         return value, ()
     problem = f"input={safe_repr(value, _SHOWN)}: give text, bytes, a Secret or a Path"
     raise BadOption(problem, "input", value)
+
+
+def check_seconds(timeout: Any) -> None:
+    """Refuse what is no bound of time; BadOption."""
+    is_number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
+    if timeout is not None and not (is_number and timeout >= 0):
+        problem = f"timeout={safe_repr(timeout, _SHOWN)}: give a number of seconds"
+        raise BadOption(problem, "timeout", timeout)
 
 
 def _checked_env(env: Any) -> dict[str, Argument]:

@@ -127,9 +127,9 @@ class SshNode:
             **_address(host, username, port),
             "gateway": _gateway(gateway),
             "keys": _keys(keys),
-            "password": Secret(password) if isinstance(password, str) else password,
-            "passphrase": Secret(passphrase) if isinstance(passphrase, str) else passphrase,
-            "keyboard_interactive": keyboard_interactive,
+            "password": _secret("password", password, may_ask=True),
+            "passphrase": _secret("passphrase", passphrase),
+            "keyboard_interactive": _answers(keyboard_interactive),
             "known_hosts": _known_hosts(known_hosts),
             "config": config if config == DEFAULT else _paths("config", config),
             "connect_timeout": _seconds("connect_timeout", connect_timeout),
@@ -157,11 +157,11 @@ class SshNode:
         """
         return [cls(host, **same) for host in expand(hosts)]
 
-    def wait_up(self, timeout: float = 180, **options: Any) -> WaitUp:
+    def wait_up(self, timeout: float | None = 180, **options: Any) -> WaitUp:
         """Return a job that ends once a command can be run here, as after a reboot.
 
         Args:
-            timeout: seconds, after which the job fails with the last reason why not.
+            timeout: seconds, after which the job fails with the last reason why not; None: never.
             options: those of :class:`engine.AbstractJob`.
         """
         from .waiting import WaitUp
@@ -247,11 +247,11 @@ def _bad(option: str, value: object, advice: str) -> BadOption:
     return BadOption(f"SshNode: {option}={safe_repr(value, 80)}: {advice}", option, value)
 
 
-def _address(host: Any, username: str | None, port: int | None) -> dict[str, Any]:
+def _address(host: Any, username: Any, port: int | None) -> dict[str, Any]:
     """Return host, username and port from what was given, taking ``user@host:port`` apart."""
     match = _ADDRESS.fullmatch(host) if isinstance(host, str) else None
     # What begins with a dash, or holds a blank, is no host but an accident or an attack.
-    if match is None or re.search(r"^-|@-|[\s\x00-\x1f\x7f]", match[0]):
+    if match is None or re.search(r"^-|@-|[\s,/\x00-\x1f\x7f]", match[0]):
         raise _bad("host", host, 'give a name or an address, or "user@host:port"')
     if match["user"] is not None:
         if username not in (None, match["user"]):
@@ -261,6 +261,10 @@ def _address(host: Any, username: str | None, port: int | None) -> dict[str, Any
         if port not in (None, int(match["port"])):
             raise _bad("port", port, f"the host says {match['port']}")
         port = int(match["port"])
+    if username is not None and not (
+        isinstance(username, str) and username.isprintable() and username
+    ):
+        raise _bad("username", username, "give a name")
     if port is not None and port not in range(1, LAST_PORT + 1):
         raise _bad("port", port, "give a number from 1 to 65535")
     name = match["bracketed"] or match["host"] or match["bare"]
@@ -279,8 +283,30 @@ def _keys(keys: Any) -> tuple[Any, ...] | None:
     if keys is None:
         return None
     single = isinstance(keys, (str, PathLike, asyncssh.SSHKey, asyncssh.SSHKeyPair))
-    several = (keys,) if single else tuple(keys)
-    return tuple(fspath(key) if isinstance(key, PathLike) else key for key in several)
+    try:
+        several = (keys,) if single else tuple(keys)
+    except TypeError:
+        several = ("",)
+    paths = tuple(fspath(key) if isinstance(key, PathLike) else key for key in several)
+    for key in paths:
+        if not isinstance(key, (str, asyncssh.SSHKey, asyncssh.SSHKeyPair)) or key == "":
+            raise _bad("keys", keys, "give paths, or keys of asyncssh")
+    return paths
+
+
+def _secret(option: str, given: Any, *, may_ask: bool = False) -> Any:
+    if given is None or isinstance(given, Secret) or (may_ask and callable(given)):
+        return given
+    if not isinstance(given, str):
+        # Not shown: it may well be one.
+        raise BadOption(f"SshNode: {option}: give text, or a Secret", option, None)
+    return Secret(given)
+
+
+def _answers(given: Any) -> Any:
+    if given is not None and not callable(given):
+        raise _bad("keyboard_interactive", given, "give a function")
+    return given
 
 
 def _known_hosts(given: Any) -> str | tuple[str, ...]:

@@ -59,11 +59,11 @@ class Completed:
 
     def last_words(self, lines: int = 3) -> str:
         """Return the last lines of its error output, of its output if there are none."""
-        text = self.stderr.strip() or self.stdout.strip()
+        text = mask(self.stderr.strip() or self.stdout.strip(), self.secrets)
         tail = [line for line in text[-2000:].splitlines() if line.strip()][-lines:]
-        return mask(" | ".join(safe_line(line, 200) for line in tail), self.secrets)
+        return " | ".join(safe_line(line, 200) for line in tail)
 
     def __repr__(self) -> str:
-        said = mask(self.stdout[:400], self.secrets)
+        said = mask(self.stdout, self.secrets) if self.secrets else self.stdout[:400]
         kept = ", truncated" if self.truncated else ""
         return f"<{self.command}: {self.outcome()}, stdout={safe_repr(said, 60)}{kept}>"

@@ -99,7 +99,7 @@ Word = str | Secret | Private
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """A command with all its values known.
+    """A command with all its values known; what may be secret is not in its repr.
 
     Attributes:
         words: an argument vector, or a shell line.
@@ -115,8 +115,8 @@ class Launch:
     words: str | tuple[Word, ...]
     cwd: str | None = None
     env: Mapping[str, str | Secret] = field(default_factory=dict)
-    input: bytes | None = None
-    files: Mapping[str, bytes] = field(default_factory=dict)
+    input: bytes | None = field(default=None, repr=False)
+    files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     sudo: bool | Secret = False
     pty: bool = False
     hidden: tuple[Secret, ...] = ()
@@ -155,7 +155,7 @@ class Way:
     """
 
     command: str
-    stdin: bytes = b""
+    stdin: bytes = field(default=b"", repr=False)
     mark: str | None = None
 
 

@@ -64,11 +64,21 @@ class Secret:
 def mask(text: str, secrets: Iterable[Secret]) -> str:
     """Return `text` with every secret in it, and every line of a secret, replaced by ``***``.
 
+    Mask before cutting: of a secret that was cut, the rest would be seen.
+
     >>> mask("login with hunter2", [Secret("hunter2")])
     'login with ***'
     """
+    lines: set[str] = set()
     for secret in secrets:
-        for line in secret.reveal().splitlines():
-            if line:
-                text = text.replace(line, MASK)
+        value = secret.reveal()
+        lines.update(value.splitlines())
+        if not value.isascii():
+            # As it looks in output that was decoded.
+            lines.update(
+                value.encode("utf-8", "surrogateescape").decode(errors="replace").splitlines()
+            )
+    # One may be the beginning of another.
+    for line in sorted(lines - {""}, key=len, reverse=True):
+        text = text.replace(line, MASK)
     return text

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from engine import AbstractJob, report
 from engine.text import safe_error
 
+from .commands import check_seconds
 from .errors import ConnectionLost, SshError, SshTimeout, Unreachable
 from .script import Launch
 from .session import SshSession
@@ -29,7 +30,8 @@ class WaitUp(AbstractJob):
     is a failure at once.
     """
 
-    def __init__(self, node: SshNode, *, timeout: float, **options: Any) -> None:
+    def __init__(self, node: SshNode, *, timeout: float | None, **options: Any) -> None:
+        check_seconds(timeout)
         if options.get("label") is None:
             options["label"] = f"{node.hostname}: wait until it is up"
         super().__init__(**options)

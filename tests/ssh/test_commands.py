@@ -439,6 +439,14 @@ def test_what_is_secret_is_not_typed(node: Node) -> None:
         (lambda: Run("a", timeout=-1), "seconds"),
         (lambda: Run("a", timeout=float("nan")), "seconds"),
         (lambda: Run("a", capture=3), "path of a file"),  # type: ignore[arg-type]
+        (lambda: Run("a", timeout="x"), "seconds"),  # type: ignore[arg-type]
+        (lambda: Run("a", input=3), "text, bytes"),  # type: ignore[arg-type]
+        (lambda: Run("a", cwd=b"/"), "not a string"),  # type: ignore[arg-type]
+        (lambda: Run("a", cwd=""), "give a folder"),
+        (lambda: Run("a", cwd=Secret("/")), "a Secret would be seen"),
+        (lambda: Run("a", label=3), "give text"),  # type: ignore[arg-type]
+        (lambda: RunString(None), "not a string"),  # type: ignore[arg-type]
+        (lambda: SshNode("a").wait_up(timeout=-1), "seconds"),
     ],
 )
 def test_nonsense_is_refused_where_it_is_written(make: Any, advice: str) -> None:

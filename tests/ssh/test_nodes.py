@@ -110,6 +110,15 @@ def test_a_new_node_touches_no_file() -> None:
         ("fit01", {"login_timeout": float("nan")}, "above 0"),
         ("fit01", {"keepalive": -1}, "above 0"),
         ("fit01", {"max_sessions": 0}, "1 or more"),
+        ("fit01,fit02", {}, "user@host:port"),
+        ("ssh://fit01", {}, "user@host:port"),
+        ("fit01", {"username": ""}, "a name"),
+        ("fit01", {"username": 3}, "a name"),
+        ("fit01", {"keys": 3}, "paths"),
+        ("fit01", {"keys": ""}, "paths"),
+        ("fit01", {"password": 3}, "Secret"),
+        ("fit01", {"passphrase": lambda: "x"}, "Secret"),
+        ("fit01", {"keyboard_interactive": "x"}, "function"),
     ],
 )
 def test_nonsense_is_refused_with_advice(host: Any, options: dict[str, Any], advice: str) -> None:

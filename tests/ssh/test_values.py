@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
 
 import pytest
@@ -11,12 +12,14 @@ from sshjobs import (
     CommandFailed,
     Completed,
     ConnectionLost,
+    RunString,
     Secret,
     SshError,
     SshNode,
     SshTimeout,
     UnsafePath,
 )
+from sshjobs.script import way
 from sshjobs.secret import mask
 
 NODE = SshNode("root@fit01")
@@ -49,6 +52,25 @@ def test_masking_covers_each_line_of_a_secret() -> None:
     text = "a first b second c"
     assert mask(text, [Secret("first\nsecond\n")]) == "a *** b *** c"
     assert mask("text", [Secret("")]) == "text"
+    assert mask("onetwo", [Secret("one"), Secret("onetwo")]) == "***"
+    assert mask("a \ufffd b", [Secret(os.fsdecode(b"a \xff"))]) == "*** b"
+
+
+@pytest.mark.parametrize("before", [0, 100, 150, 190])
+@pytest.mark.parametrize("after", [0, 1800, 1900, 1990])
+def test_no_part_of_a_secret_is_seen_where_text_is_cut(before: int, after: int) -> None:
+    secret = Secret("\t".join(f"\x1bcanary{number}" for number in range(40)))
+    said = b"%s%s\n%s" % (b"-" * before, secret.reveal().encode(), b"-" * after)
+    done = Completed("ls", 1, None, said * 2, said, secrets=(secret,))
+    assert "canary" not in done.last_words() + repr(done)
+
+
+def test_what_a_debugger_shows_of_a_command_holds_no_secret() -> None:
+    command = RunString(
+        "echo", Secret("canary"), env={"A": Secret("canary")}, input=Secret("canary")
+    )
+    launch = command.launch()
+    assert "canary" not in repr((launch, way(launch, "sh")))
 
 
 @pytest.mark.parametrize("kind", [SshError, ConnectionLost, SshTimeout, CommandFailed, UnsafePath])
