@@ -22,9 +22,9 @@ from typing import Any, TypeVar
 import asyncssh
 
 from .connect import Tunnel, connect
-from .errors import SshError
+from .errors import ConnectionLost, SshError, Unreachable
 from .node import SshNode
-from .settings import read_settings
+from .settings import Settings, read_settings
 from .slots import Slots
 
 T = TypeVar("T")
@@ -32,6 +32,8 @@ log = logging.getLogger("sshjobs")
 
 HANDSHAKES = 8
 """So many at once per server or gateway: a stock sshd drops newcomers from 10 on."""
+ATTEMPTS = 3
+"""Times that a connection is tried whose gateway is lost in the middle."""
 CLOSE_TIMEOUT = 2.0
 """Seconds that a server may take to say goodbye."""
 
@@ -229,13 +231,32 @@ class Link:
             await self._through(None)
             problem = f"its gateways lead back to it: check the ProxyJump of {settings.gateway}"
             raise SshError(problem, node=self.node, phase="connect")
-        tunnel = None if gateway is None else Tunnel(await gateway.connection())
-        server = settings.gateway or (settings.host, settings.port)
-        self._connection = await connect(
-            self.node, settings, tunnel, lambda: self._pool.gate(server)
-        )
+        self._connection = await self._connect_through(gateway, settings)
         log.debug("%s: connected", self.node)
         return self._connection
+
+    async def _connect_through(
+        self, gateway: Lease | None, settings: Settings
+    ) -> asyncssh.SSHClientConnection:
+        """Connect, once more if it is the gateway's connection that breaks meanwhile."""
+        server = settings.gateway or (settings.host, settings.port)
+        left = ATTEMPTS
+        while True:
+            through = None if gateway is None else await gateway.connection()
+            tunnel = None if through is None else Tunnel(through)
+            try:
+                return await connect(self.node, settings, tunnel, lambda: self._pool.gate(server))
+            except (ConnectionLost, Unreachable) as error:
+                left -= 1
+                if through is None or not through.is_closed():
+                    raise
+                if not left:
+                    raise ConnectionLost(
+                        f"the connection to the gateway was lost, {ATTEMPTS} times",
+                        node=self.node,
+                        hop=settings.gateway,
+                        phase="connect",
+                    ) from error
 
     async def _through(self, gateway: SshNode | None) -> Lease | None:
         """Hold a lease on `gateway`, and no longer on the one before."""

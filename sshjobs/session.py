@@ -204,8 +204,7 @@ class SshSession(Runner):
     ) -> RemoteProcess:
         link = self.lease().link
         for attempt in range(1, ATTEMPTS + 1):
-            connection = await self.connection()
-            await link.slots.acquire()
+            connection = await self._connection_and_slot(link)
             how = way(launch, link.shell) if folder is None else from_stage(launch, folder)
             process = RemoteProcess(how, output, link, pty=launch.pty)
             process.open(connection)
@@ -214,8 +213,27 @@ class SshSession(Runner):
                 break
         return process
 
+    async def _connection_and_slot(self, link: Link) -> asyncssh.SSHClientConnection:
+        """Return a connection that lived when the slot on it was taken.
+
+        Whoever waits for a slot sees the connection break as often as it does; only an attempt to
+        use it counts as one.  Nobody keeps a slot while waiting for a connection: if there is none
+        to be had, all who wait are to know at once.
+        """
+        while True:
+            connection = await self.connection()
+            await link.slots.acquire()
+            if not connection.is_closed():
+                return connection
+            link.slots.release()
+
     def _unknown(self, process: Process, completed: Completed) -> SshError:
         """Return the error for a command of which nobody knows how it ended."""
+        if not process.sent and _is_lost(process.problem):
+            problem = (
+                f"connection lost, {ATTEMPTS} times, before this was sent: {completed.command}"
+            )
+            return ConnectionLost(problem, node=self.node, phase="command")
         if not process.sent:
             problem = f"no session for {completed.command}: {_reason(process.problem)}"
             return SshError(problem, node=self.node, phase="command")
@@ -236,9 +254,7 @@ class SshSession(Runner):
         """Return the SshError that tells what `error` means."""
         if isinstance(error, SshError):
             return error
-        lost = isinstance(error, LOST) or (
-            isinstance(error, asyncssh.ChannelOpenError) and "closed" in error.reason
-        )
+        lost = _is_lost(error)
         kind = ConnectionLost if lost else TransferFailed
         problem = _lost(error) if lost else _reason(error)
         return kind(problem, node=self.node, phase=phase, path=path)
@@ -255,6 +271,12 @@ class SshSession(Runner):
         lease, self._lease = self._lease, None
         if lease is not None:
             await lease.release()
+
+
+def _is_lost(error: BaseException | None) -> bool:
+    return isinstance(error, LOST) or (
+        isinstance(error, asyncssh.ChannelOpenError) and "closed" in error.reason
+    )
 
 
 def _lost(error: BaseException | None) -> str:

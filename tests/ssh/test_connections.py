@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
+import signal
 import socket
 import threading
 import time
@@ -153,6 +155,39 @@ def test_a_gateway_is_shared_and_closed_last(
     closed = [record.getMessage() for record in caplog.records if "closed" in record.msg]
     assert len(closed) == 6
     assert closed[-1] == f"{between}: closed"
+
+
+def test_a_gateway_that_is_lost_while_others_connect_through_it(own: Sshd, gateway: Sshd) -> None:
+    """What lies behind is connected to once more: nothing has been sent there yet."""
+    node = node_of(own, gateway=node_of(gateway))
+    job = SshJob(node, "true")
+    os.kill(own.pid, signal.SIGSTOP)
+
+    def is_reached() -> bool:
+        links = Path("/proc/net/tcp").read_text().splitlines()[1:]
+        return any(link.split()[2].endswith(f":{own.port:04X}") for link in links)
+
+    def lose() -> None:
+        wait_until(is_reached, 10, "the way through")
+        gateway.kill_sessions()
+        wait_until(lambda: gateway.logins() == 2, 10, "the next one")
+        os.kill(own.pid, signal.SIGCONT)
+
+    assert Engine(job, CallJob(lose)).orchestrate()
+
+
+def test_who_waits_for_a_session_is_not_charged_for_connections_that_break(own: Sshd) -> None:
+    node = node_of(own, max_sessions=2)
+    losing = [SshJob(node, f"touch {name}; sleep 60", critical=False) for name in "abcd"]
+    waiting = [SshJob(node, "true") for _ in range(8)]
+
+    def lose() -> None:
+        for name in "abcd":
+            wait_until((own.home / name).exists, 10, "a command")
+            own.kill_sessions()
+
+    assert Engine(*losing, *waiting, CallJob(lose)).orchestrate()
+    assert all(isinstance(job.raised_exception(), ConnectionLost) for job in losing)
 
 
 def test_hop_by_hop(own: Sshd, gateway: Sshd, server: Sshd) -> None:
