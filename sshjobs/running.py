@@ -11,12 +11,14 @@ import logging
 from abc import ABC, abstractmethod
 from contextlib import suppress
 
+import asyncssh
+
 from engine.text import safe_line
 
 from .errors import SshError
 from .node import AnyNode
 from .output import Capture, Output, Tell
-from .process import Process
+from .process import KILL_MARGIN, Process
 from .results import Completed
 from .script import Launch, stage
 from .secret import mask
@@ -53,6 +55,10 @@ class Runner(ABC):
     @abstractmethod
     def _shell(self) -> str | None:
         """The login shell; None: not known yet."""
+
+    @abstractmethod
+    async def connection(self) -> asyncssh.SSHClientConnection | None:
+        """Return the node's connection, opened or reopened if need be; None on this machine."""
 
     @abstractmethod
     async def _carry_out(
@@ -130,7 +136,24 @@ class Runner(ABC):
 
     async def _staged(self, launch: Launch, argv: Argv) -> str:
         """Put a command that is for a terminal into a private folder; return its name."""
-        staged = await self.run(stage(launch), argv, capture=True)
+        await self.connection()
+        staging = asyncio.create_task(self.run(stage(launch), argv, capture=True))
+        try:
+            staged = await asyncio.shield(staging)
+        except asyncio.CancelledError:
+            # A moment later we have the name of the folder, and can remove it.
+            try:
+                await asyncio.wait([staging], timeout=KILL_MARGIN)
+            finally:
+                staging.cancel()
+                if staging.done() and not staging.cancelled() and staging.exception() is None:
+                    with suppress(SshError):
+                        self._keep(staging.result())
+            raise
+        return self._keep(staged)
+
+    def _keep(self, staged: Completed) -> str:
+        """Return the name of the folder that was made, which is to be removed one day."""
         # What login scripts print comes before.
         folder = staged.stdout.rpartition("\n")[2]
         if staged.exit_status != 0 or not folder.startswith("/"):
@@ -141,12 +164,16 @@ class Runner(ABC):
 
     async def _unstage(self) -> None:
         """Remove the private folders of commands that are over; that they are stays true."""
-        while self._stages:
-            folder = self._stages.pop()
-            try:
-                await self.run(Launch(("rm", "-rf", folder)), "unstage", capture=False)
-            except SshError as error:
-                log.warning("%s: %s is left behind: %s", self.node, folder, error)
+        folders, self._stages = self._stages, []
+        if not folders:
+            return
+        try:
+            await self.run(Launch(("rm", "-rf", *folders)), "unstage", capture=False)
+        except SshError as error:
+            log.warning("%s: %s: left behind: %s", self.node, ", ".join(folders), error)
+        except BaseException:
+            self._stages += folders
+            raise
 
     async def close(self) -> None:
         """End what still runs, and remove what was staged for it."""

@@ -508,14 +508,19 @@ async def up(node: SshNode) -> None:
         await job.coshutdown()
 
 
-def test_a_server_that_gives_no_terminal_or_no_session_is_told() -> None:
+def test_a_server_that_gives_no_terminal_is_told() -> None:
     with Sshd(plain=True, PermitTTY="no") as server:
         error = failure_of(node_of(server), Run("tty", pty=True))
         assert str(error).endswith("no session for tty: the server gives no terminal (PermitTTY)")
         assert not isinstance(error, ConnectionLost)
-    with Sshd(plain=True, MaxSessions=0) as server:
-        error = failure_of(node_of(server), Run("true"))
-        assert "(MaxSessions); give the node fewer max_sessions=" in str(error)
+
+
+@pytest.mark.usefixtures("private_folders")
+def test_nothing_is_left_of_what_is_staged_whenever_it_is_cancelled(node: Node) -> None:
+    with node:
+        for milliseconds in range(1, 50, 3):
+            job = SshJob(node, Run("true", pty=True, env={"A": Secret("b")}))
+            Engine(job).orchestrate(timeout=milliseconds / 1000)
 
 
 def test_what_comes_before_may_be_long() -> None:

@@ -401,6 +401,7 @@ def test_a_server_without_sessions_is_an_error() -> None:
     with Sshd(plain=True, MaxSessions=0) as server:
         error = why_not(node_of(server))
         assert "no session" in str(error)
+        assert "(MaxSessions); give the node fewer max_sessions=" in str(error)
 
 
 def test_a_server_with_one_session_serves_commands_and_transfers(tmp_path: Path) -> None:
