@@ -18,7 +18,7 @@ from typing import Any, cast
 
 import asyncssh
 
-from engine.text import safe_line
+from engine.text import safe_error, safe_line
 
 from .agent import Agent
 from .bundling import Carried, Network
@@ -75,6 +75,7 @@ class Client(asyncssh.SSHClient):
         shown: that key, in words.
         new_key: that key, if it is to be recorded.
         agent: the user's agent.
+        has_expired: the server took the password, and wants another from now on.
     """
 
     def __init__(self, node: SshNode, settings: Settings, began: Callable[[], None]) -> None:
@@ -89,6 +90,7 @@ class Client(asyncssh.SSHClient):
         self.greeted = False
         self.knows_server = False
         self.agent = Agent(settings.agent)
+        self.has_expired = False
         self._connection: asyncssh.SSHClientConnection | None = None
 
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
@@ -133,14 +135,22 @@ class Client(asyncssh.SSHClient):
         """Offer keyboard-interactive if there is somebody to ask, else leave it to the password."""
         return NotImplemented if self._node.keyboard_interactive is None else ""
 
-    def kbdint_challenge_received(
+    async def kbdint_challenge_received(
         self, name: str, instructions: str, lang: str, prompts: Sequence[tuple[str, bool]]
     ) -> Any:
         """Ask the user's function, with texts that are safe to print."""
         if self._node.keyboard_interactive is None:
             return None
         asked = [(safe_line(text), echo) for text, echo in prompts]
-        return self._node.keyboard_interactive(safe_line(name), safe_line(instructions), asked)
+        answers = self._node.keyboard_interactive(safe_line(name), safe_line(instructions), asked)
+        if isinstance(answers, Awaitable):
+            answers = await answers
+        return None if answers is None else [_revealed(answer) for answer in answers]
+
+    def password_change_requested(self, prompt: str, lang: str) -> Any:
+        """Change nothing, and keep that it is asked for."""
+        self.has_expired = True
+        return NotImplemented
 
 
 async def connect(
@@ -416,7 +426,10 @@ def _refusal(error: Exception, node: SshNode, settings: Settings, client: Client
     if node.keyboard_interactive is not None:
         tried.append("keyboard-interactive")
     told = f"{' and '.join(tried)} tried" if tried else "no keys and no password to try"
-    said = "" if isinstance(error, asyncssh.PermissionDenied) else f": {error}"
+    reason = getattr(error, "reason", None) or safe_error(error)
+    said = "" if isinstance(error, asyncssh.PermissionDenied) else f": {reason}"
+    if client.has_expired:
+        said = ": the password has expired, change it there"
     advice = "; give keys=, the server lets few be tried" if "Too many" in said else ""
     if settings.unread and not client.agent.offered:
         advice += f"; cannot read {', '.join(settings.unread)}"
@@ -432,6 +445,13 @@ def _revealing(password: AskPassword | None) -> Any:
         answer = password()
         if isinstance(answer, Awaitable):
             answer = await answer
-        return answer.reveal() if isinstance(answer, Secret) else answer
+        return None if answer is None else _revealed(answer)
 
     return ask
+
+
+def _revealed(answer: Any) -> str:
+    text = answer.reveal() if isinstance(answer, Secret) else answer
+    if not isinstance(text, str):
+        raise TypeError(f"an answer is text or a Secret, not {type(text).__name__}")
+    return text

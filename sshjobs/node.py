@@ -28,7 +28,8 @@ PathArg = str | PathLike[str]
 Key = PathArg | asyncssh.SSHKey | asyncssh.SSHKeyPair
 AskPassword = Callable[[], "str | Secret | Awaitable[str | Secret | None] | None"]
 Answers = Callable[
-    [str, str, Sequence[tuple[str, bool]]], "Sequence[str] | Awaitable[Sequence[str]]"
+    [str, str, Sequence[tuple[str, bool]]],
+    "Sequence[str | Secret] | Awaitable[Sequence[str | Secret]]",
 ]
 
 DEFAULT = "default"

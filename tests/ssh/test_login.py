@@ -217,10 +217,12 @@ class Server(asyncssh.SSHServer):
         return True
 
     def password_auth_supported(self) -> bool:
-        return self.kind == "password"
+        return self.kind in ("password", "expired")
 
     def validate_password(self, username: str, password: str) -> bool:
         type(self).asked += 10
+        if self.kind == "expired":
+            raise asyncssh.PasswordChangeRequired("Your password has expired\x1b[31m")
         return password == "canary"
 
     def kbdint_auth_supported(self) -> bool:
@@ -300,6 +302,35 @@ def test_a_wrong_password_is_tried_once(
     assert Server.asked == 11
 
 
+def test_an_expired_password_is_told(asking: SshNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Server, "kind", "expired")
+    error = why_not(with_options(asking, password="canary"))
+    assert isinstance(error, AuthFailed)
+    assert "the password has expired" in str(error)
+
+
+def fail(*asked: object) -> Any:
+    raise LookupError("not in the safe")
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "told"),
+    [
+        ("password", {"password": fail}, "LookupError: not in the safe"),
+        ("question", {"keyboard_interactive": fail}, "LookupError: not in the safe"),
+        ("password", {"password": lambda: 3}, "text or a Secret, not int"),
+        ("question", {"keyboard_interactive": lambda *_: [3]}, "text or a Secret, not int"),
+    ],
+)
+def test_a_function_that_fails_is_told(
+    asking: SshNode, monkeypatch: pytest.MonkeyPatch, kind: str, options: Any, told: str
+) -> None:
+    monkeypatch.setattr(Server, "kind", kind)
+    error = why_not(with_options(asking, **options))
+    assert isinstance(error, AuthFailed)
+    assert told in str(error)
+
+
 def test_a_link_that_breaks_during_the_login(
     asking: SshNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -317,7 +348,7 @@ def test_questions(asking: SshNode, monkeypatch: pytest.MonkeyPatch, later: bool
 
     def answer(title: str, instructions: str, prompts: Any) -> Any:
         seen.append((title, instructions, prompts))
-        return ["blue", "42"]
+        return ["blue", Secret("42")]
 
     async def answer_later(*asked: Any) -> Any:
         return answer(*asked)
