@@ -29,7 +29,7 @@ Key = PathArg | asyncssh.SSHKey | asyncssh.SSHKeyPair
 AskPassword = Callable[[], "str | Secret | Awaitable[str | Secret | None] | None"]
 Answers = Callable[
     [str, str, Sequence[tuple[str, bool]]],
-    "Sequence[str | Secret] | Awaitable[Sequence[str | Secret]]",
+    "Sequence[str | Secret] | Awaitable[Sequence[str | Secret] | None] | None",
 ]
 
 DEFAULT = "default"
@@ -61,8 +61,8 @@ class SshNode:
         password: a password, or a function (or coroutine function) that returns it.
         passphrase: for encrypted keys.
         keyboard_interactive: called with the server's title, its instructions and its prompts, as
-            pairs (text, whether what is typed may be shown); returns as many answers.  Without it
-            a `password` answers a single prompt for one.
+            pairs (text, whether what is typed may be shown); returns as many answers, or None to
+            give up.  Without it a `password` answers a single prompt for one.
         known_hosts: files of known host keys.  By default what the configuration says, else
             ~/.ssh/known_hosts and /etc/ssh/ssh_known_hosts.  ``"accept-new"`` records the key of a
             host that is not known yet in the first of these files (``("accept-new", path)``: in
