@@ -7,7 +7,8 @@ a time: a million lines pass in the time of a `bytes.rfind` for each block that 
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import IO
@@ -129,7 +130,8 @@ class Output:
         self._kept[stream].feed(data)
         self._lines[stream].feed(data)
         if self._file is not None and stream == "stdout":
-            self._file.write(data)
+            with self._naming_the_file():
+                self._file.write(data)
 
     def close(self) -> None:
         """Take no more; OSError if it cannot be written to the file."""
@@ -137,7 +139,17 @@ class Output:
         for lines in self._lines.values():
             lines.flush()
         if self._file is not None:
-            self._file.close()
+            with self._naming_the_file():
+                self._file.close()
+
+    @contextmanager
+    def _naming_the_file(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if self._file is not None:
+                error.filename = str(self._file.name)
+            raise
 
     def value(self, stream: str) -> tuple[bytes, bool]:
         """Return what is kept of a stream, and whether something is missing."""

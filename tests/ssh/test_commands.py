@@ -268,7 +268,8 @@ def test_capture_in_a_file(node: Node, tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_written_is_an_error(node: Node, tmp_path: Path) -> None:
     assert "nowhere" in str(failure_of(node, Run("echo", capture=tmp_path / "nowhere/out")))
     error = failure_of(node, Run("head -c 1000000 /dev/zero; sleep 60", capture="/dev/full"))
-    assert "No space left" in str(error)
+    assert "/dev/full: No space left" in str(error)
+    assert "/dev/full: No space left" in str(failure_of(node, Run("echo", capture="/dev/full")))
 
 
 def test_a_file_gets_all_that_came_before_the_end(node: Node, tmp_path: Path) -> None:
