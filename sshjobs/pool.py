@@ -335,8 +335,10 @@ async def hold(node: SshNode) -> None:
 
 
 async def let_go(node: SshNode) -> None:
-    """Undo one :func:`hold`."""
+    """Undo one :func:`hold`; RuntimeError if there is none in this loop."""
     key = (asyncio.get_running_loop(), node)
+    if key not in _held:
+        raise RuntimeError(f"{node}: left more often than entered, or in another thread")
     lease = _held[key].pop()
     if not _held[key]:
         del _held[key]

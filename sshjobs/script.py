@@ -61,9 +61,10 @@ _KILLER = (
     "for t in 0 0.05 0.1 0.2;do a||break;s KILL;kill -KILL -$g;sleep $t;done;"
     'rm -rf "$d"'
 )
-# All on one line, so that the shell counts the lines of the command as the user does.
+# All on one line, so that the shell counts the lines of the command as the user does.  Who looks at
+# the processes over there is to see where it comes from.
 _WATCHDOG = (
-    "exec 3<&0 <{stdin}; "
+    ": orchestrion; exec 3<&0 <{stdin}; "
     '({{ trap "" HUP INT TERM; read -r x; if kill -0 $$; then exec </dev/null; '
     "{killer}; fi; {clean}}} <&3 3<&- >/dev/null 2>&1 &); "
     "exec 3<&-; "

@@ -13,7 +13,8 @@ class Secret:
     """A password, a token or the like; shown as ``***`` wherever it might be printed.
 
     Usable where the docs say so: password, passphrase, `sudo=`, `input=`, values of `env=`, and
-    words of an argument vector.  Two secrets are equal if their values are.
+    words of an argument vector, though those a program shows to the users of its host (``ps``) as
+    long as it runs.  Two secrets are equal if their values are.
 
     >>> password = Secret("correct horse")
     >>> password, f"{password}", password == Secret("correct horse")

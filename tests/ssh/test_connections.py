@@ -115,6 +115,14 @@ def test_a_node_that_cannot_be_reached_is_told_when_it_is_entered(own: Sshd) -> 
         pytest.fail("there is nothing to enter")
 
 
+def test_a_node_that_was_not_entered_cannot_be_left(own: Sshd) -> None:
+    node = node_of(own)
+    with node:
+        pass
+    with pytest.raises(RuntimeError, match="left more often than entered"):
+        node.__exit__(None, None, None)
+
+
 def test_leases_nest(own: Sshd) -> None:
     node = node_of(own)
     with node:
