@@ -6,9 +6,11 @@ All of it blocks, and is called in a thread; what is read is kept (see :mod:`ssh
 from __future__ import annotations
 
 import getpass
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any, cast
 
 import asyncssh
@@ -20,7 +22,7 @@ from .errors import AuthFailed, SshError
 from .files import FileCache
 from .hostkeys import DEFAULT_FILES, DEFAULT_PORT, Trust, look_up
 from .node import ACCEPT_NEW, UNCHECKED, SshNode
-from .openssh import reading_order, replace_tokens
+from .openssh import reading_order, replace_tokens, without_others
 from .secret import Secret
 
 UNREADABLE = (OSError, RuntimeError, asyncssh.KeyImportError, asyncssh.KeyEncryptionError)
@@ -82,7 +84,7 @@ def read_settings(node: SshNode) -> Settings:
     """
     try:
         files = [file for path in _config_paths(node) for file in reading_order(path)]
-        options = _read_options(node, files)
+        options = _read_short(node, files)
         known_hosts = _known_hosts(node, options)
         gateway = node.gateway or _proxy_jump(node, options)
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: there is no home
@@ -124,6 +126,32 @@ def read_settings(node: SshNode) -> Settings:
         ),
         agent_path=agent,
     )
+
+
+def _read_short(node: SshNode, files: list[str]) -> asyncssh.SSHClientConnectionOptions:
+    """Return the options, read from shorter files where these are long."""
+    with ExitStack() as stack:
+        short = {stack.enter_context(_shortened(file, node.hostname)): file for file in files}
+        try:
+            return _read_options(node, list(short))
+        except asyncssh.ConfigParseError as error:
+            problem = str(error)
+            for name, real in short.items():
+                problem = problem.replace(name, real)
+            raise ValueError(problem) from error
+
+
+@contextmanager
+def _shortened(path: str, host: str) -> Iterator[str]:
+    """Give a file that says the same about `host`, and is quickly read; gone afterwards."""
+    text = without_others(path, host)
+    if text is None:
+        yield path
+        return
+    with NamedTemporaryFile("w", encoding="utf-8", prefix="ssh-config-") as file:
+        file.write(text)
+        file.flush()
+        yield file.name
 
 
 def _config_paths(node: SshNode) -> list[str]:

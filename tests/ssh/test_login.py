@@ -14,7 +14,7 @@ import asyncssh
 import pytest
 
 from engine import Engine, run
-from sshjobs import AuthFailed, ConnectionLost, Secret, SshError, SshJob, SshNode
+from sshjobs import AuthFailed, ConnectionLost, Secret, SshError, SshJob, SshNode, openssh
 from sshjobs.settings import read_settings
 from tests.ssh.conftest import node_of
 from tests.ssh.servers import run_command
@@ -476,6 +476,43 @@ def test_files_are_included_in_the_order_of_their_names(home: Path) -> None:
         (home / ".ssh/conf.d" / name).write_text(f"Host far\n Port 10{name.strip('.')}\n")
     assert read_settings(SshNode("far")).port == 101
     assert read_settings(SshNode("other")).port == 50
+
+
+LONG = """
+IdentityFile ~/.ssh/first
+Host fit* !fit7
+  User many
+{hosts}
+Host alias7 other
+  Port 77
+  ProxyJump gw
+  HostName fit7.lab
+Match originalhost alias7
+  User me
+Host *
+  User nobody
+  Port 1
+"""
+
+
+@pytest.mark.parametrize("host", ["fit0", "fit7", "fit199", "alias7", "other", "nobody"])
+def test_a_long_file_says_the_same(host: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"Host FIT{n}\n Port 10{n}\nHost fit{n} f{n}\n Port 20{n}" for n in range(200)]
+    config = home / "config"
+    config.write_text(LONG.format(hosts="\n".join(names)))
+    read = [read_settings(SshNode(host, config=config))]
+    monkeypatch.setattr(openssh, "MANY", 10_000)
+    read.append(read_settings(SshNode(host, config=config)))
+    short, full = ((s.host, s.port, s.username, s.gateway and s.gateway.hostname) for s in read)
+    assert short == full
+
+
+def test_a_mistake_in_a_long_file_is_told_with_its_line(home: Path) -> None:
+    config = home / "config"
+    config.write_text("".join(f"Host fit{n}\n Port {n or 'many'}\n" for n in reversed(range(200))))
+    assert read_settings(SshNode("fit7", config=config)).port == 7
+    error = why_not(SshNode("fit0", config=config))
+    assert f"{config} line 400: Invalid Port integer value: many" in str(error)
 
 
 @pytest.mark.parametrize(
