@@ -25,23 +25,41 @@ _STREAMS = {1: "stdout", 2: "stderr"}
 
 
 class LocalProcess(Process, asyncio.SubprocessProtocol):
-    """A command on this machine: a shell in a session of its own."""
+    """A command on this machine: a shell in a session of its own.
+
+    It is started by a task of its own: asyncio would kill the shell, if it is cancelled meanwhile,
+    and not what the shell has started by then.
+    """
 
     def __init__(self, way: Way, output: Output) -> None:
         super().__init__(way, output)
-        self.sent = True
         self._transport: asyncio.SubprocessTransport | None = None
         self._leash: asyncio.WriteTransport | None = None
         self._open_streams = set(_STREAMS)
+        self._is_cut = False
+        self._opening: asyncio.Task[None] | None = None
 
-    async def open(self) -> None:
-        """Start it; OSError if that cannot be done."""
+    def open(self) -> None:
+        """Begin to start it."""
+        self._opening = asyncio.create_task(self._open())
+
+    async def _open(self) -> None:
+        try:
+            await self._start()
+        except OSError as error:
+            self._gone(error)
+        else:
+            if self._is_cut:
+                self.cut()
+
+    async def _start(self) -> None:
         await asyncio.get_running_loop().subprocess_exec(
             lambda: self, SHELL, "-c", self.way.command, start_new_session=True
         )
 
     def cut(self) -> None:
         """Cut the leash: have the watchdog end it."""
+        self._is_cut = True
         if self._leash is not None:
             self._leash.close()
 
@@ -52,6 +70,7 @@ class LocalProcess(Process, asyncio.SubprocessProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The shell runs: hand over the script."""
+        self.sent = True
         self._transport = cast(asyncio.SubprocessTransport, transport)
         self._leash = cast(asyncio.WriteTransport, self._transport.get_pipe_transport(0))
         self._leash.write(self.way.stdin)
@@ -105,8 +124,7 @@ class LocalTerminal(LocalProcess):
         self._open_streams = {1}
         self._screen: asyncio.ReadTransport | None = None
 
-    async def open(self) -> None:
-        """Start it; OSError if that cannot be done."""
+    async def _start(self) -> None:
         ours, theirs = os.openpty()
         columns, lines = TERMINAL_SIZE
         termios.tcsetwinsize(theirs, (lines, columns))
@@ -140,10 +158,12 @@ class LocalTerminal(LocalProcess):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The shell runs."""
+        self.sent = True
         self._transport = cast(asyncio.SubprocessTransport, transport)
 
     def cut(self) -> None:
         """Hang up, which is when both of our ends are closed."""
+        self._is_cut = True
         leash, self._leash = self._leash, None
         if leash is not None:
             leash.abort()
@@ -201,16 +221,16 @@ class LocalSession(Runner):
     ) -> LocalProcess:
         how = from_stage(launch, folder) if folder else way(launch, SHELL, line_shell=SHELL)
         process = (LocalTerminal if launch.pty else LocalProcess)(how, output)
-        try:
-            await process.open()
-        except OSError as error:
-            raise SshError(f"cannot start {SHELL}: {error}", node=self.node) from error
+        process.open()
         await self._see_through(process, argv)
         await process.closed.wait()
         return process
 
     def _unknown(self, process: Process, completed: Completed) -> SshError:
         """Return the error for a command of which nobody knows how it ended."""
+        if not process.sent:
+            problem = f"cannot start {SHELL}: {process.problem}"
+            return SshError(problem, node=self.node, phase="command")
         problem = f"nobody knows how this ended: {completed.command}"
         return SshError(problem, node=self.node, phase="command", completed=completed)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import CallJob, Engine, Job, Sequence
+from engine import CallJob, Engine, Job, Sequence, run
 from sshjobs import LocalNode, Run, Secret, SshJob, SshNode
 from tests.processes import marked, pids, wait_until
 from tests.ssh.conftest import node_of
@@ -153,6 +153,26 @@ def test_local_commands_end_likewise(monkeypatch: pytest.MonkeyPatch) -> None:
     mark = f"LOCAL={os.urandom(4).hex()}"
     monkeypatch.setenv(*mark.split("="))
     end_in_the_middle(LocalNode(), COMMANDS, lambda: others(mark))
+
+
+@pytest.mark.parametrize("pty", [False, True])
+def test_who_is_cancelled_as_he_starts_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, pty: bool
+) -> None:
+    mark = f"LOCAL={os.urandom(4).hex()}"
+    monkeypatch.setenv(*mark.split("="))
+
+    async def cancelled_after(turns: int) -> None:
+        engine = Engine(SshJob(LocalNode(), Run("sleep 60", pty=pty)))
+        running = asyncio.create_task(engine.corun())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        running.cancel()
+        await asyncio.wait([running])
+
+    for turns in range(40):
+        run(cancelled_after(turns))
+    wait_until(lambda: not others(mark), 5, "all to end")
 
 
 def others(mark: str) -> list[int]:
