@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from enum import StrEnum
+from itertools import takewhile
+from operator import attrgetter
 
 from . import filters, states
 from .model import Model
@@ -21,6 +23,11 @@ BIG = 1000
 """From so many jobs on, a listing is sorted again at most each `PAUSE` seconds."""
 
 PAUSE = 0.5
+
+
+# Asked of ten thousand lines twice a second.
+_GROUP = attrgetter("group")
+_ID = attrgetter("row.id")
 
 
 class Sort(StrEnum):
@@ -90,7 +97,7 @@ class Listing:
         lines = _ORDERS[sort](lines)
         self.done, self.done_jobs = [], 0
         if sort is Sort.STATE and wanted is None:
-            done = [line for line in lines if line.rank == states.FINISHED.rank]
+            done = list(takewhile(_is_done, reversed(lines)))[::-1]
             lines = lines[: len(lines) - len(done)]
             self.done = _unfolded(model, done, sort, folded, None)
             self.done_jobs = sum(line.group.counts.done if line.group else 1 for line in done)
@@ -119,6 +126,8 @@ def _unfolded(
 ) -> list[str]:
     """Return the ids of `lines`, the members of each group after it."""
     rows: list[str] = []
+    if not any(map(_GROUP, lines)):
+        return list(map(_ID, lines))
     for line in lines:
         rows.append(line.id)
         if line.group is not None and line.id not in folded:
@@ -138,6 +147,10 @@ def _by_state(lines: list[JobLine]) -> list[JobLine]:
     ranks[states.IDLE.rank].sort(key=_fewest_missing_first)
     ranks[states.FINISHED.rank].sort(key=_last_ended_first)
     return [line for rank in ranks for line in rank]
+
+
+def _is_done(line: JobLine) -> bool:
+    return line.rank == states.FINISHED.rank
 
 
 def _longest_first(line: JobLine) -> float:

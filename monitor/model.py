@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
 
 from engine import (
@@ -53,6 +53,11 @@ MESSAGES = 500
 
 NAMED = 2
 """How many of the jobs that a job waits for are named in one line."""
+
+# Before Python 3.12 to look up a member of an enumeration takes as long as all else that is done
+# with an event.
+_RUNNING, _SCHEDULED = State.RUNNING, State.SCHEDULED
+_FINISHED, _FAILED = State.FINISHED, State.FAILED
 
 
 class Model:
@@ -217,20 +222,23 @@ class Model:
         parent = self.parent(line)
         return self.root if parent is None or parent.group is None else parent.group
 
-    def _groups_round(self, line: JobLine) -> Iterator[Group]:
-        """Go through the groups that a line is in, from the innermost to the run."""
+    def _groups_round(self, line: JobLine) -> list[Group]:
+        """Return the groups that a line is in, from the innermost to the run."""
+        groups = []
         parent = self.parent(line)
         while parent is not None:
             if parent.group is not None:
-                yield parent.group
+                groups.append(parent.group)
             parent = self.parent(parent)
-        yield self.root
+        groups.append(self.root)
+        return groups
 
     def _known(self, job: str) -> JobLine:
         """Return a job's line; one that was never announced gets a line of its own."""
-        if job not in self.rows:
+        line = self.rows.get(job)
+        if line is None:
             self._add([JobRow(job, job, "Job")])
-        line = self.rows[job]
+            line = self.rows[job]
         line.version = self.version
         return line
 
@@ -245,22 +253,22 @@ class Model:
         line.attempts = tick.attempts
         line.stopping = None
         self._move(line, tick.new)
-        if tick.new is State.FAILED:
+        if tick.new is _FAILED:
             self._note_failure(line)
-        if tick.new is State.FINISHED and len(line.tail) > TAIL_LINES_FINISHED:
+        if tick.new is _FINISHED and len(line.tail) > TAIL_LINES_FINISHED:
             line.tail = deque(list(line.tail)[-TAIL_LINES_FINISHED:], maxlen=TAIL_LINES)
         if line.met and not was_met:
             self._tell_dependents(line)
 
     def _note_times(self, line: JobLine, tick: JobState) -> None:
         line.retry_at = None
-        if tick.new is State.RUNNING:
+        if tick.new is _RUNNING:
             line.attempt_at = tick.at
             if line.started_at is None:
                 line.started_at = tick.at
             line.percent = None
             line.message = line.said = ""
-        elif tick.new is State.SCHEDULED and tick.old is State.RUNNING:
+        elif tick.new is _SCHEDULED and tick.old is _RUNNING:
             line.attempt_at = None
             line.retry_at = tick.at + (tick.retry_in or 0.0)
         elif tick.new.is_over:
@@ -276,15 +284,15 @@ class Model:
             retried=line.retry_at is not None,
             stopping=line.stopping is not None,
         )
+        rank, counted = line.look.rank, line.counted
         for group in self._groups_round(line):
-            if line.counted:
+            if counted:
                 group.counts.of[old] -= 1
                 group.counts.of[new] += 1
             group.ranks[old_rank] -= 1
-            group.ranks[line.look.rank] += 1
-        if not line.row.forever:
-            group = self._group_of(line)
-            group.busy += (new is State.RUNNING) - (old is State.RUNNING)
+            group.ranks[rank] += 1
+        if not line.row.forever and old is not new and _RUNNING in (old, new):
+            self._group_of(line).busy += 1 if new is _RUNNING else -1
         self.order_version += 1
 
     def _note_failure(self, line: JobLine) -> None:
@@ -324,10 +332,11 @@ class Model:
 
     def _job_progress(self, tick: JobProgress) -> None:
         line = self._known(tick.job)
-        percent = _percent(tick)
-        if percent is not None:
-            line.percent = percent
-        message = tick.message
+        percent, message = tick.percent, tick.message
+        if percent is None and tick.done is not None and tick.total:
+            percent = 100 * tick.done / tick.total
+        if percent is not None and not math.isnan(percent):
+            line.percent = min(max(percent, 0.0), 100.0)
         if message is None and tick.done is not None:
             of_total = "" if tick.total is None else f"/{tick.total:g}"
             message = f"{tick.done:g}{of_total}"
@@ -342,16 +351,6 @@ class Model:
         line.tail.append(Said(tick.wall, tick.stream, text))
         line.outputs += 1
         line.said = text
-
-
-def _percent(tick: JobProgress) -> float | None:
-    """Return how far a job says it is, 0 to 100, or None if it does not say."""
-    percent = tick.percent
-    if percent is None and tick.done is not None and tick.total:
-        percent = 100 * tick.done / tick.total
-    if percent is None or math.isnan(percent):
-        return None
-    return min(max(percent, 0.0), 100.0)
 
 
 def _how_far(line: JobLine) -> str:

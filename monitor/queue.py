@@ -16,13 +16,11 @@ from __future__ import annotations
 from collections import deque
 from contextlib import suppress
 from operator import attrgetter
-from typing import TypeVar
+from typing import Any
 
 from engine import JobOutput, JobProgress, JobState, RunEnded, Tick
 
 _SEQ = attrgetter("seq")
-
-_Tick = TypeVar("_Tick", bound=Tick)
 
 
 class CoalescingQueue:
@@ -129,9 +127,9 @@ class CoalescingQueue:
         return taken
 
 
-def _up_to(seq: int, events: deque[_Tick]) -> list[_Tick]:
+def _up_to(seq: int, events: deque[Any]) -> list[Any]:
     """Take out what another thread may be putting in, or taking out as well."""
-    taken: list[_Tick] = []
+    taken: list[Any] = []
     with suppress(IndexError):
         while events[0].seq <= seq:
             taken.append(events.popleft())
