@@ -219,9 +219,9 @@ class Tunnel:
         return channel, cast(Carried, carried).connection
 
 
-def _network(options: asyncssh.SSHClientConnectionOptions) -> Network | tuple[()]:
+def _network(settings: Settings) -> Network | tuple[()]:
     """Return the direct way, unless a ProxyCommand is to make it."""
-    return () if options.proxy_command else Network(options)
+    return () if settings.proxy_command else Network(settings.options)
 
 
 def _close_channel(opening: asyncio.Task[Any]) -> None:
@@ -287,7 +287,8 @@ class _Attempt:
             self._settings.port,
             options=self._settings.options,
             config=list(self._settings.files) or None,
-            tunnel=self._tunnel or _network(self._settings.options),
+            tunnel=self._tunnel or _network(self._settings),
+            proxy_command=list(self._settings.proxy_command) or None,
             client_factory=lambda: client,
             known_hosts=known if self._settings.check else None,
             client_keys=self._keys(),
@@ -400,6 +401,8 @@ def _obstacle(error: Exception, settings: Settings, client: Client) -> str:
         reason = os.strerror(error.errno).lower()
     else:
         reason = str(error) or type(error).__name__
+    if settings.proxy_command:
+        return f"no connection by its ProxyCommand ({' '.join(settings.proxy_command)}): {reason}"
     return f"no connection to port {settings.port}: {reason}"
 
 

@@ -44,6 +44,7 @@ class Settings:
         port: the port.
         username: the login name.
         gateway: the node to go through, from the configuration if the user gave none.
+        proxy_command: the program that makes the connection, from the configuration.
         key_name: the name that the host's key goes by in known_hosts.
         key_port: the port that goes with it.
         check: whether host keys are checked.
@@ -63,6 +64,7 @@ class Settings:
     port: int
     username: str
     gateway: SshNode | None
+    proxy_command: tuple[str, ...]
     key_name: str
     key_port: int
     check: bool
@@ -86,7 +88,7 @@ def read_settings(node: SshNode) -> Settings:
         files = [file for path in _config_paths(node) for file in reading_order(path)]
         options = _read_short(node, files)
         known_hosts = _known_hosts(node, options)
-        gateway = node.gateway or _proxy_jump(node, options)
+        gateway, proxy_command = _way(node, options)
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: there is no home
         reason = safe_error(error) if isinstance(error, OSError) else error
         problem = f"bad configuration: {reason}"
@@ -110,6 +112,7 @@ def read_settings(node: SshNode) -> Settings:
         port=options.port,
         username=options.username,
         gateway=gateway,
+        proxy_command=proxy_command,
         key_name=name,
         key_port=port,
         check=check,
@@ -209,6 +212,20 @@ def _tokens(node: SshNode, options: asyncssh.SSHClientConnectionOptions) -> dict
         "r": options.username,
         "u": getpass.getuser(),
     }
+
+
+def _way(
+    node: SshNode, options: asyncssh.SSHClientConnectionOptions
+) -> tuple[SshNode | None, tuple[str, ...]]:
+    """Return the gateway, and the program that makes the connection.
+
+    As for OpenSSH, the first of `ProxyJump` and `ProxyCommand` makes the other void, be it "none".
+    """
+    ways = ("ProxyJump", "ProxyCommand")
+    first = next((name for name in options.config.get_options(reload=False) if name in ways), None)
+    if node.gateway is not None or first == "ProxyJump":
+        return node.gateway or _proxy_jump(node, options), ()
+    return None, tuple(options.proxy_command or ())
 
 
 def _proxy_jump(node: SshNode, options: asyncssh.SSHClientConnectionOptions) -> SshNode | None:

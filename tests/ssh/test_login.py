@@ -14,7 +14,16 @@ import asyncssh
 import pytest
 
 from engine import Engine, run
-from sshjobs import AuthFailed, ConnectionLost, Secret, SshError, SshJob, SshNode, openssh
+from sshjobs import (
+    AuthFailed,
+    ConnectionLost,
+    Secret,
+    SshError,
+    SshJob,
+    SshNode,
+    Unreachable,
+    openssh,
+)
 from sshjobs.settings import read_settings
 from tests.ssh.conftest import node_of
 from tests.ssh.servers import run_command
@@ -476,6 +485,33 @@ def test_files_are_included_in_the_order_of_their_names(home: Path) -> None:
         (home / ".ssh/conf.d" / name).write_text(f"Host far\n Port 10{name.strip('.')}\n")
     assert read_settings(SshNode("far")).port == 101
     assert read_settings(SshNode("other")).port == 50
+
+
+@pytest.mark.parametrize("program", ["/nowhere/nc", "false"])
+def test_a_proxy_command_that_fails_is_told(program: str, home: Path) -> None:
+    config = home / "config"
+    config.write_text(f"ProxyCommand {program} %h %p")
+    error = why_not(SshNode("lab.invalid", config=config, connect_timeout=0.5))
+    assert isinstance(error, Unreachable)
+    assert f"no connection by its ProxyCommand ({program} lab.invalid 22): " in str(error)
+
+
+@pytest.mark.parametrize(
+    ("lines", "gateway", "command"),
+    [
+        ("ProxyJump gw\nProxyCommand nc", SshNode("gw"), ()),
+        ("ProxyCommand nc\nProxyJump gw", None, ("nc",)),
+        ("ProxyJump none\nProxyCommand nc", None, ()),
+        ("ProxyCommand none\nProxyJump gw", None, ()),
+    ],
+)
+def test_the_first_way_that_is_named_is_taken(
+    lines: str, gateway: SshNode | None, command: tuple[str, ...], home: Path
+) -> None:
+    (home / ".ssh").mkdir()
+    (home / ".ssh/config").write_text(f"Host far\n{lines}\n")
+    settings = read_settings(SshNode("far"))
+    assert (settings.gateway, settings.proxy_command) == (gateway, command)
 
 
 LONG = """
