@@ -237,7 +237,8 @@ def _face(controls: Controls, ui: Ui, ascii_only: bool | None) -> Face:
 def _is_ascii_wanted() -> bool:
     if os.environ.get(ASCII_VARIABLE, "0") not in {"", "0"}:
         return True
-    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+    # A stream without an encoding, as io.StringIO is, takes every character.
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     try:
         "\u2714\u2500\u25b6".encode(encoding)
     except (UnicodeEncodeError, LookupError):

@@ -24,7 +24,7 @@ from . import filters, states, wording
 from .cells import cut_end, width
 from .model import Model
 from .panes import Panes, key_hints
-from .rows import Row, Segment, joined, padded, row_width
+from .rows import Row, Segment, crossed, joined, lines_down, padded, row_width
 from .style import ASCII, UNICODE, Style
 from .table import Table, listed
 from .view import Pane, View
@@ -32,6 +32,7 @@ from .view import Pane, View
 ATTRIBUTES = (
     "",
     "border",
+    "scroll",
     "head",
     "title",
     "dim",
@@ -138,7 +139,8 @@ class _Frame:
     def full(self) -> list[Row]:
         """Return the frame of a screen that has room for a list."""
         run = self._inside(self._global(), self.columns)
-        return [self._title(), run, *self._body(), self._bottom()]
+        body = self._body()
+        return [self._title(), run, *body, self._under(body[-1], self._bottom())]
 
     def _body(self) -> list[Row]:
         """Return all between the line of the run and the last one."""
@@ -154,7 +156,13 @@ class _Frame:
             return self._table(self.columns).rows(room)
         below = room * 2 // 5
         over = self._table(self.columns).rows(room - below)
-        return [*over, *self._pane(pane, below, self.columns)]
+        rule, *content = self._pane(pane, below, self.columns)
+        return [*over, self._under(over[-1], rule), *content]
+
+    def _under(self, row: Row, line: Row) -> Row:
+        """Return a line across, with tees where the columns of the row above end."""
+        style = self.style
+        return crossed(line, lines_down(row, style.down), style.across, style.tees[3])
 
     def _table(self, columns: int) -> Table:
         return Table(self.model, self.view, self.style, columns, self.now)

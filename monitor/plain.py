@@ -77,6 +77,7 @@ class PlainPrinter:
         self._held: dict[str, JobState | JobStopping] = {}
         self._reports: dict[str, _Reports] = {}
         self._beat_at: float | None = None
+        self._told_at = -math.inf
         self._running_seq = -1
 
     def apply(self, tick: Tick) -> None:
@@ -144,14 +145,15 @@ class PlainPrinter:
             if now - tick.at < PAUSE:
                 return
             del self._held[job]
-            self._tell_held(tick)
+            self._tell_held(tick, now)
 
-    def _tell_held(self, tick: JobState | JobStopping) -> None:
+    def _tell_held(self, tick: JobState | JobStopping, now: float) -> None:
+        line = self._model.rows[tick.job]
         if isinstance(tick, JobState):
-            self._tell_state(tick)
+            self._line(now, line.label, tick.new, self._about(line, tick))
             return
         about = ": ".join(filter(None, (states.STOPPING.word, tick.reason)))
-        self._line(tick.at, self._model.rows[tick.job].label, State.RUNNING, about)
+        self._line(now, line.label, State.RUNNING, about)
 
     def _tell_state(self, tick: JobState) -> None:
         line = self._model.rows[tick.job]
@@ -173,9 +175,7 @@ class PlainPrinter:
             if tick.old is State.RUNNING:
                 return wording.retry(tick.attempt, tick.attempts, tick.retry_in or 0.0, tick.reason)
             return self._model.why_waiting(tick.job) or "queued"
-        took = line.took(tick.at) if tick.new.is_over else None
-        parts = [tick.reason, f"({wording.exact(took)})" if took is not None else ""]
-        return "  ".join(filter(None, parts))
+        return "  ".join(filter(None, (tick.reason, wording.ending(line))))
 
     def _job_progress(self, tick: JobProgress) -> None:
         reports = self._reports.setdefault(tick.job, _Reports(-math.inf))
@@ -187,6 +187,8 @@ class PlainPrinter:
         self._line(tick.at, line.label, line.look.plain, about)
 
     def _line(self, at: float, name: str, word: str, about: str) -> None:
+        # What was held back is told late, and the clock never goes back.
+        self._told_at = at = max(at, self._told_at)
         started = self._model.run.started_at
         clock = f"+{int(max(at - (at if started is None else started), 0)):03d}s"
         names = min(self._model.longest, _LABEL)

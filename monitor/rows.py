@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TypeAlias
 
 from .cells import cut, width
@@ -45,6 +46,46 @@ def padded(row: Row, cells: int) -> Row:
     return fitted
 
 
+def crossed(row: Row, places: Iterable[int], line: str, tee: str) -> Row:
+    """Return a row with `tee` in place of `line` where other lines meet it.
+
+    >>> crossed([("border", "+--"), ("head", " log "), ("border", "----+")], (2, 5, 9), "-", "T")
+    [('border', '+-T'), ('head', ' log '), ('border', '-T--+')]
+
+    Args:
+        row: the row.
+        places: how many cells are before each of them; where there is a text, it stays.
+        line: the character of the line, one cell wide.
+        tee: what is drawn there, likewise.
+    """
+    drawn: Row = []
+    first = 0
+    for attribute, text in row:
+        cells = list(text)
+        if attribute == "border":
+            for cell in (place - first for place in places):
+                if 0 <= cell < len(cells) and cells[cell] == line:
+                    cells[cell] = tee
+        drawn.append((attribute, "".join(cells)))
+        first += width(text)
+    return drawn
+
+
+def lines_down(row: Row, line: str) -> list[int]:
+    """Return how many cells are before each line between two columns of a row.
+
+    >>> lines_down([("border", "|"), ("", "a|"), ("border", "|"), ("", "b"), ("border", "|")], "|")
+    [3]
+    """
+    places = []
+    first = 0
+    for attribute, text in row:
+        if first and text == line and attribute == "border":
+            places.append(first)
+        first += width(text)
+    return [place for place in places if place < first - 1]
+
+
 def joined(left: Row, joint: Segment, right: Row) -> Row:
     """Return two rows side by side, with `joint` in place of the border that they share.
 
@@ -55,4 +96,6 @@ def joined(left: Row, joint: Segment, right: Row) -> Row:
     """
     *before, (last, end) = left
     (first, begin), *behind = right
-    return [*before, (last, end[:-1]), joint, (first, begin[1:]), *behind]
+    return [
+        part for part in (*before, (last, end[:-1]), joint, (first, begin[1:]), *behind) if part[1]
+    ]

@@ -23,6 +23,7 @@ Size: TypeAlias = tuple[int, int]
 
 PALETTE = (
     ("border", "faint", "", "faint"),
+    ("scroll", "faint", "", "faint"),
     ("head", "bold", "", "bold"),
     ("title", "bold", "", "bold"),
     ("dim", "faint", "", "faint"),

@@ -23,6 +23,10 @@ SLOWEST = 5
 _PATH = 12
 """How many jobs of the critical path are named; of a longer one the middle is left out."""
 
+_LEAST = 0.1
+_WORTH = 0.02
+"""Seconds, and part of the whole, from which it is told what else a run took its time for."""
+
 _TAIL = "    | "
 """Stands before what a failed job said."""
 
@@ -85,7 +89,7 @@ def _lines(model: Model, now: float, style: Style, *, tails: bool) -> Iterator[s
         yield f"slowest        {_slowest(timed)}"
     path = critical_path(model)
     if len(path) > 1:
-        yield f"critical path  {_told_path(path, model.run.took(now), style)}"
+        yield f"critical path  {_told_path(model, path, now, style)}"
 
 
 def _verdict(model: Model, now: float, style: Style) -> str:
@@ -103,10 +107,9 @@ def _verdict(model: Model, now: float, style: Style) -> str:
 
 def _failure(line: JobLine, style: Style, *, tail: bool = True) -> Iterator[str]:
     """Tell what failed, why, and its last words."""
-    took = line.took(line.ended_at or 0.0)
-    after = f"  ({wording.exact(took)})" if took is not None else ""
     host = f" on {line.row.host}" if line.row.host else ""
-    yield f"{style.glyph(line.look)} {line.label}{host}  {wording.over(line)}{after}"
+    told = f"{line.label}{host}  {wording.over(line)}  {wording.ending(line)}".rstrip()
+    yield f"{style.glyph(line.look)} {told}"
     if tail:
         yield from last_words(line)
 
@@ -130,14 +133,30 @@ def _slowest(timed: Iterable[JobLine]) -> str:
     return ", ".join(f"{line.label} {wording.exact(_took(line))}" for line in slowest)
 
 
-def _told_path(path: list[JobLine], took: float, style: Style) -> str:
+def _told_path(model: Model, path: list[JobLine], now: float, style: Style) -> str:
+    """Return ``boot 5.0s → load 1m00s  (1m05s of 1m20s; 15s in shutdown)``."""
     arrow = " -> " if style.ascii_only else " → "
     named = [f"{line.label} {wording.exact(_span(line))}" for line in path]
     if len(named) > _PATH:
         half = _PATH // 2
         named[half:-half] = [f"({len(named) - 2 * half} more)"]
-    busy = wording.exact(sum(map(_span, path)))
-    return f"{arrow.join(named)}  ({busy} of {wording.exact(took)})"
+    busy, took = sum(map(_span, path)), model.run.took(now)
+    told = [f"{wording.exact(busy)} of {wording.exact(took)}"]
+    told += _other_time(model, path, took)
+    return f"{arrow.join(named)}  ({'; '.join(told)})"
+
+
+def _other_time(model: Model, path: list[JobLine], took: float) -> Iterator[str]:
+    """Tell what else a run took its time for: slots that were not free, and its end."""
+    since = model.run.started_at or 0.0
+    met = since
+    queued = 0.0
+    for line in path:
+        queued += max((line.started_at or met) - met, 0.0)
+        met = max(_met_at(line) or met, met)
+    for seconds, word in ((queued, "waiting for a slot"), (since + took - met, "in shutdown")):
+        if seconds >= max(_LEAST, _WORTH * took):
+            yield f"{wording.exact(seconds)} {word}"
 
 
 def critical_path(model: Model) -> list[JobLine]:

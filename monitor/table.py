@@ -9,7 +9,7 @@ from .cells import cut_end, cut_middle, fit_right
 from .listing import DONE_ROW, Sort
 from .model import Model
 from .records import JobLine
-from .rows import Row, Segment, padded
+from .rows import Row, Segment, crossed, lines_down, padded
 from .style import Style
 from .view import View
 
@@ -67,10 +67,10 @@ class Table:
         rows += [self._cells(("", ""), [], [])] * (count - 1 - len(rows))
         marks = self._scroll_bar(count - 1, visible)
         drawn = [
-            [*row, ("border", mark + self.style.down)]
+            [*row, ("scroll", mark), ("border", self.style.down)]
             for row, mark in zip(rows, marks, strict=True)
         ]
-        return [self._border(), *drawn]
+        return [self._border(drawn[0]), *drawn]
 
     # ---- columns
 
@@ -85,11 +85,12 @@ class Table:
         """Cells of the status column: what is left by two borders, two lines, the scroll bar."""
         return self.columns - _CLOCK - self._names - 5
 
-    def _border(self) -> Row:
+    def _border(self, below: Row) -> Row:
         style = self.style
-        columns = (_CLOCK, self._names, self._statuses + 1)
-        line = style.tees[2].join(style.across * cells for cells in columns)
-        return [("border", style.tees[0] + line + style.tees[1])]
+        border = style.tees[0] + style.across * (self.columns - 2) + style.tees[1]
+        return crossed(
+            [("border", border)], lines_down(below, style.down), style.across, style.tees[2]
+        )
 
     def _heads(self) -> Row:
         sort = self.view.sort

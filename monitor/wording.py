@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from engine import State
+
 from . import states
 from .model import Model
 from .records import Counts, Group, JobLine
@@ -15,6 +17,9 @@ _DAY = 24
 
 _MANY_HOURS = 100
 """From so many on they are told as days, as a clock column has six characters."""
+
+NOT_CRITICAL = "not critical"
+"""Said of a failure that fails nothing else."""
 
 _SHORT = 9.95
 """Seconds below which tenths matter."""
@@ -81,6 +86,8 @@ def status(model: Model, line: JobLine, now: float) -> str:
         return retry(line.attempt, line.attempts, left, line.reason)
     if line.group is not None:
         return _group_status(line, line.group)
+    if line.look is states.FAILED and not line.row.critical:
+        return f"{over(line)} ({NOT_CRITICAL})"
     return over(line) if line.state.is_over else _running(line)
 
 
@@ -92,6 +99,18 @@ def _running(line: JobLine) -> str:
         return f"{look.word}, {'ready' if line.ready else 'not ready'}   {line.said}".rstrip()
     # A bar says that it runs; beside it, what the job says of itself comes before what it prints.
     return line.message or line.said if line.percent is not None else line.said or look.word
+
+
+def ending(line: JobLine) -> str:
+    """Return ``(40s)`` for how long a job took that is over; of a failure, if it is not critical.
+
+    Empty if there is nothing to say.
+    """
+    took = line.took(0.0) if line.state.is_over else None
+    parts = [exact(took)] if took is not None else []
+    if line.state is State.FAILED and not line.row.critical:
+        parts.append(NOT_CRITICAL)
+    return f"({', '.join(parts)})" if parts else ""
 
 
 def over(line: JobLine) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -639,3 +640,13 @@ def test_the_view_is_told_nothing_but_what_was_drawn() -> None:
     before = [getattr(replace(view), name) for name in chosen]
     compose(lab(), view)
     assert [getattr(view, name) for name in chosen] == before
+
+
+@pytest.mark.parametrize("columns", [40, 80, 120])
+@pytest.mark.parametrize("pane", [None, Pane.LOG, Pane.DETAILS])
+def test_the_columns_meet_the_lines_across(columns: int, pane: Pane | None) -> None:
+    drawn = text(lab(), View(pane=pane), columns, 24)
+    for above, below in itertools.pairwise(drawn):
+        for up, down in zip(above, below, strict=True):
+            assert not (up in "│┬┼" and down == "─"), f"{above}\n{below}"
+            assert not (up == "─" and down in "│┴┼"), f"{above}\n{below}"

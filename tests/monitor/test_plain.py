@@ -72,7 +72,7 @@ def test_that_a_job_is_scheduled_is_told_once_it_lasts() -> None:
     story.later(0.5).output("1", "anything")
     assert told(story)[-1] == "+000s  job1  running"
     story.later(0.5).output("1", "anything")
-    assert told(story)[-1] == "+000s  job2  scheduled  queued: window 1/1"
+    assert told(story)[-1] == "+001s  job2  scheduled  queued: window 1/1"
     story.later(3).move("2", State.RUNNING)
     assert [line.split()[2] for line in told(story) if "job2" in line] == ["scheduled", "running"]
 
@@ -127,7 +127,7 @@ def test_other_news() -> None:
         "+000s  server  running",
         "+001s  server  running    ready",
         "+001s  demo    stopping   timeout",
-        "+001s  server  running    stopping: timeout",
+        "+002s  server  running    stopping: timeout",
     ]
 
 
@@ -141,6 +141,27 @@ def test_that_a_job_is_being_stopped_is_not_told_if_it_ends_at_once() -> None:
 def test_the_end_is_a_summary() -> None:
     story = Story(row("1")).to(State.FINISHED, "1").later(3).end(ok=True)
     assert told(story)[-2:] == ["✓ demo: done in 3.0s", "counts         1/1 done"]
+
+
+def test_the_clock_never_goes_back() -> None:
+    story = Story(row("1"), row("2"), window=1).to(State.RUNNING, "1").to(State.SCHEDULED, "2")
+    lines: list[str] = []
+    printer = PlainPrinter(lines.append, story.model)
+    for tick in story.ticks:
+        printer.apply(tick)
+    printer.beat(START + 2.0)
+    told = len(story.ticks)
+    story.later(1.9).move("1", State.FINISHED)
+    for tick in story.ticks[told:]:
+        printer.apply(tick)
+    assert [line[:12] for line in lines[-2:]] == ["+002s  job2 ", "+002s  job1 "]
+
+
+def test_a_failure_that_fails_nothing_else_says_so() -> None:
+    story = Story(row("1", critical=False)).to(State.RUNNING, "1").later(2)
+    story.move("1", State.FAILED, reason="rc=1").end(ok=True)
+    assert told(story)[2] == "+002s  job1  failed     rc=1  (2.0s, not critical)"
+    assert told(story)[-2] == "✗ job1  FAILED rc=1  (2.0s, not critical)"
 
 
 def test_a_heartbeat() -> None:

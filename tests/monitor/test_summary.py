@@ -99,7 +99,15 @@ def test_the_critical_path_counts_until_a_forever_job_is_ready() -> None:
     story.later(1).move("1", State.CANCELLED).end(ok=True)
     assert names(story) == ["server", "measure"]
     told = summary(story.model, story.now)[-1]
-    assert told == "critical path  server 3.0s → measure 1.0s  (4.0s of 5.0s)"
+    assert told == "critical path  server 3.0s → measure 1.0s  (4.0s of 5.0s; 1.0s in shutdown)"
+
+
+def test_the_critical_path_tells_what_else_took_time() -> None:
+    story = Story(row("1"), row("2", requires=("1",)), window=1)
+    story.later(3).to(State.RUNNING, "1").later(10).move("1", State.FINISHED)
+    story.later(4).to(State.RUNNING, "2").later(10).move("2", State.FINISHED).later(0.05)
+    line = summary(story.end(ok=True).model, story.now)[-1]
+    assert line == "critical path  job1 10s → job2 10s  (20s of 27s; 7.0s waiting for a slot)"
 
 
 def test_a_long_critical_path_is_told_in_part() -> None:
