@@ -144,6 +144,17 @@ def test_the_configuration_says_where_the_agent_is(
         assert works(node)
 
 
+@pytest.mark.parametrize("forward", ["yes", "no"])
+def test_the_agent_is_forwarded_where_the_configuration_says_so(
+    forward: str, agent: Path, server: Sshd, tmp_path: Path
+) -> None:
+    config = tmp_path / "config"
+    config.write_text(f"ForwardAgent {forward}\nIdentityFile {server.key}\n")
+    job = SshJob(node_of(server, keys=None, config=config), "ssh-add -l 2>&1 || :")
+    assert Engine(job).orchestrate()
+    assert ("made for a test" in job.result().stdout) is (forward == "yes")
+
+
 def test_a_usual_key_that_cannot_be_read_is_told(server: Sshd, encrypted: Path, home: Path) -> None:
     (home / ".ssh").mkdir()
     shutil.copy(encrypted, home / ".ssh/id_ed25519")
