@@ -109,7 +109,7 @@ class AuthFailed(SshError):
 
 
 class ConnectionLost(SshError):
-    """The link broke while it was in use; a command that was running there may still run."""
+    """The link broke, or that of the gateway; the message says if a command may still run there."""
 
 
 class SshTimeout(SshError, TimeoutError):
