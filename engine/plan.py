@@ -485,7 +485,7 @@ class Plan:
     def drained(self, now: float) -> list[Instruction]:
         """The moment that DRAIN asked for has passed."""
         drains, self._drains = self._drains, 0
-        if self.open:  # a job was added meanwhile
+        if self.is_over or self.open:  # the forever jobs ended as well, or a job was added
             return []
         if drains > 1:
             self._drains = 1

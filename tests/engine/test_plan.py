@@ -761,6 +761,18 @@ def test_a_job_that_ends_in_the_drain_gets_a_drain_of_its_own() -> None:
     assert not any(line.startswith("STOP ") for line in lines)
 
 
+def test_a_run_that_ends_in_the_drain_asks_for_no_other() -> None:
+    bench = Bench()
+    for name in ("first", "second"):
+        bench.job(name, forever=True)
+    bench.job("a")
+    bench.begin()
+    bench.settle("a", FINISHED)
+    bench.settle("first", FINISHED)
+    assert "OVER" in does(bench.settle("second", FINISHED))
+    assert bench.drained() == []
+
+
 def test_a_job_added_while_stopping_is_skipped_and_counts() -> None:
     bench = Bench()
     bench.job("bus", forever=True)
