@@ -17,7 +17,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import cast
 
-from engine import AbstractJob, Engine, Job, report
+from engine import AbstractJob, Engine, Job, output, report
 from monitor import EngineCurses
 from monitor.curses import Ui
 
@@ -66,12 +66,12 @@ async def reporting(reports: int, period: float) -> None:
 
 
 async def steady(number: int) -> None:
-    """Print and report, as a job does that copies or measures something."""
+    """Tell lines and reports in turn, as a job does that copies or measures something."""
     await asyncio.sleep(number / FLEET / LINES)
     steps = SECONDS * LINES
     for step in range(steps):
         if step % 2:
-            print(f"[ {number}] {step}.00-{step + 1}.00 sec  {step * 7919 % 113} MBytes")
+            output(f"[ {number}] {step}.00-{step + 1}.00 sec  {step * 7919 % 113} MBytes")
         else:
             report(f"writing block {step * 4096}", done=step, total=steps)
         await asyncio.sleep(1 / LINES)

@@ -21,7 +21,7 @@ from .writer import block_signals
 
 _LOG = logging.getLogger(__name__)
 
-PERIOD = 0.1
+PERIOD = 0.15
 """Seconds between two looks at the queue, at least."""
 
 LONGEST = 0.5
@@ -170,6 +170,7 @@ class _Show:
         self._take()
 
     def _turn(self) -> None:
+        self._queue.wanted_at = self._due
         self._face.wait(max(self._due - time.monotonic(), 0.0))
         began, due = time.thread_time(), time.monotonic() >= self._due
         if due and not self._face.busy:

@@ -5,7 +5,7 @@ changes a model.  It does no I/O and reads no clock: times come with the ticks, 
 the question.  A reader may leave out progress and output (only the latest of a job matters), never
 a state.
 
-Everything that a screen asks for ten times a second is kept up to date as events come in, at a
+Everything that a screen asks for some times a second is kept up to date as events come in, at a
 cost that does not depend on the number of jobs: the counts of the run and of each nested engine,
 how many requirements of a job are not met, which rank is the worst in a group.  `version` grows
 with every event and is noted on the lines that it changed, `order_version` only when the order of

@@ -25,7 +25,7 @@ BREADTH = 12
 """How many requirements of one job it names."""
 
 LINES = 100
-"""How many lines it has at most: a large graph must not be walked ten times a second."""
+"""How many lines it has at most: a large graph must not be walked at each frame."""
 
 _NAME = 10
 """Cells of the names of facts in the details."""

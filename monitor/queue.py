@@ -9,16 +9,26 @@ thread puts, one takes, and each works on what it shares with the other in singl
 other thread can come between (of dict and deque).  `take` first reads which event came last, and
 takes only events up to that one.  Events come in the order of `seq`, so all of these are in their
 places by then, and a batch never holds an event without those of the same job before it.
+
+A loop that is busy all the time lets go of the interpreter only for moments that are too short for
+another thread to seize it.  So who takes says from when on it wants to work, and who puts then
+steps back for half a millisecond, now and again.
 """
 
 from __future__ import annotations
 
+import math
+import time
 from collections import deque
 from contextlib import suppress
 from operator import attrgetter
 from typing import Any
 
 from engine import JobOutput, JobProgress, JobState, RunEnded, Tick
+
+STEP_BACK = 0.0005
+BETWEEN = 0.02
+"""Seconds for which who puts steps back, and that are between two times."""
 
 _SEQ = attrgetter("seq")
 
@@ -47,6 +57,8 @@ class CoalescingQueue:
         self._dropping = False
         self.ended = False
         """The last event of the run has come."""
+        self.wanted_at = math.inf
+        """From when on (monotonic) the thread that takes wants to work; it is for it to set."""
 
     def put_nowait(self, event: Tick) -> None:
         """Take `event` in; returns at once."""
@@ -67,6 +79,9 @@ class CoalescingQueue:
             self._kept.append(event)
             self.ended = isinstance(event, RunEnded)
         self._last = event.seq
+        if event.at > self.wanted_at:
+            self.wanted_at = event.at + BETWEEN
+            time.sleep(STEP_BACK)
 
     def _merged(self, later: JobProgress) -> JobProgress:
         """Return `later` with what only the one before told: a percentage outlives a message."""

@@ -16,7 +16,7 @@ DEAD    nothing: the terminal hung up                  never
 A run that is over before the first turn never gets to the screen: it leaves its summary, and no
 flash.
 
-Ten times a second it asks whether it is in front and how big the terminal is, so that it needs no
+At each turn it asks whether it is in front and how big the terminal is, so that it needs no
 handlers for SIGCONT and SIGWINCH, which only the main thread can have.
 """
 
@@ -91,7 +91,7 @@ _IN_STREAM = frozenset({"q", "ctrl z", "ctrl \\"})
 class Stage:
     """The face of a run on a terminal.
 
-    It takes a fiftieth of the time: ten frames a second of a run of some hundred jobs, two where
+    It takes a fiftieth of the time: six frames a second of a run of some hundred jobs, two where
     ten thousand change all the time.
 
     Args:

@@ -6,7 +6,7 @@ import itertools
 import threading
 
 from engine import JobOutput, JobProgress, JobReady, JobState, RunEnded, State, Tick
-from monitor.queue import CoalescingQueue
+from monitor.queue import BETWEEN, CoalescingQueue
 
 
 class Teller:
@@ -116,3 +116,58 @@ def test_two_threads() -> None:
     done.set()
     thread.join()
     assert [event.seq for event in taken] == list(range(20_000))
+
+
+def test_who_puts_steps_back_once_who_takes_is_kept_waiting() -> None:
+    queue = CoalescingQueue()
+    queue.wanted_at = 10.0
+    for seq, at in enumerate((9.0, 10.0, 10.5, 10.51)):
+        queue.put_nowait(JobReady("r", seq, at, 0.0, "1"))
+    assert queue.wanted_at == 10.5 + BETWEEN
+    assert len(queue.take()) == 4
+
+
+def test_output_comes_before_the_end_of_its_job() -> None:
+    queue, tell = CoalescingQueue(), Teller()
+    for job in "12":
+        queue.put_nowait(tell.output(job, "a"))
+        queue.put_nowait(tell.progress(job, percent=1.0))
+    assert len(queue.take()) == 4
+    queue.put_nowait(tell.output("1", "last words"))
+    queue.put_nowait(tell.state("1", State.RUNNING, State.FAILED))
+    queue.put_nowait(tell.state("2", State.RUNNING, State.FAILED))
+    assert [type(event) for event in queue.take()] == [JobOutput, JobState, JobState]
+
+
+def test_two_threads_and_all_kinds_of_events() -> None:
+    queue, tell = CoalescingQueue(), Teller()
+    taken: list[Tick] = []
+    done = threading.Event()
+
+    def take() -> None:
+        while not done.is_set():
+            taken.extend(queue.take())
+        taken.extend(queue.take())
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    told: list[Tick] = []
+    for number in range(2_000):
+        job = str(number % 7)
+        told += [
+            tell.state(job, State.SCHEDULED, State.RUNNING),
+            tell.output(job, "a"),
+            tell.progress(job, percent=float(number)),
+            tell.output(job, "b"),
+            tell.state(job, State.RUNNING, State.FAILED),
+        ]
+        for event in told[-5:]:
+            queue.put_nowait(event)
+    done.set()
+    thread.join()
+    assert [event for event in taken if isinstance(event, JobState)] == [
+        event for event in told if isinstance(event, JobState)
+    ]
+    of_a_job = [event.seq for event in taken if getattr(event, "job", "") == "3"]
+    assert of_a_job == sorted(set(of_a_job))
+    assert sum(isinstance(event, JobOutput) for event in taken) == 4_000
