@@ -236,26 +236,24 @@ def _proxy_jump(node: SshNode, options: asyncssh.SSHClientConnectionOptions) -> 
     hops = options.config.get("ProxyJump")
     gateway: SshNode | None = None
     for hop in replace_tokens(str(hops), _tokens(node, options)).split(",") if hops else ():
-        before, gateway = (
-            gateway,
-            SshNode(
-                hop.strip().removeprefix("ssh://"),
-                gateway=gateway,
-                keys=node.keys,
-                passphrase=node.passphrase,
-                known_hosts=node.known_hosts,
-                config=node.config,
-                connect_timeout=node.connect_timeout,
-                login_timeout=node.login_timeout,
-                keepalive=node.keepalive,
-            ),
+        next_one = SshNode(
+            hop.strip().removeprefix("ssh://"),
+            gateway=gateway,
+            keys=node.keys,
+            passphrase=node.passphrase,
+            known_hosts=node.known_hosts,
+            config=node.config,
+            connect_timeout=node.connect_timeout,
+            login_timeout=node.login_timeout,
+            keepalive=node.keepalive,
         )
         if (
-            gateway.hostname == node.hostname
-            and gateway.username in (None, node.username)
-            and gateway.port in (None, node.port)
+            next_one.hostname == node.hostname
+            and next_one.username in (None, node.username)
+            and next_one.port in (None, node.port)
         ):
-            return before
+            break
+        gateway = next_one
     return gateway
 
 
