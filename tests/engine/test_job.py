@@ -304,7 +304,7 @@ def test_good_bounds_are_taken() -> None:
 
 def test_an_unknown_option_is_refused() -> None:
     with pytest.raises(TypeError, match="labl"):
-        Job(nothing, labl="typo")
+        Job(nothing, labl="typo")  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("option", ["required", "after"])
@@ -538,7 +538,7 @@ def refused() -> None:
     makes: tuple[Callable[[], object], ...] = (
         lambda: Job(nothing(), timeout=-1),
         lambda: Job(nothing(), 1),
-        lambda: Job(nothing(), required=42),
+        lambda: Job(nothing(), required=42),  # type: ignore[arg-type]
         lambda: Job(nothing(), retry=-1),
         lambda: Job(print, coshutdown=nothing()),  # type: ignore[arg-type]
         lambda: CallJob(nothing()),  # type: ignore[arg-type]
