@@ -376,6 +376,9 @@ def _explained(
         reason = "it forwards no connections (AllowTcpForwarding)" if forbids else error.reason
         problem = f"the gateway cannot reach it: {reason}"
         return Unreachable(problem, node=node, hop=settings.gateway, phase="connect")
+    if isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN:
+        problem = f"nobody answers who could look up the name {settings.host!r}"
+        return Unreachable(problem, node=node, phase="connect")
     if isinstance(error, (socket.gaierror, UnicodeError)):
         return Unreachable(f"unknown name {settings.host!r}", node=node, phase="connect")
     unreachable = Unreachable(_obstacle(error, settings, client), node=node, phase="connect")

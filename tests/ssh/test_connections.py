@@ -8,6 +8,8 @@ import logging
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -259,6 +261,19 @@ def test_an_unknown_name(home: Path) -> None:
     error = why_not(SshNode("nowhere.invalid"))
     assert isinstance(error, Unreachable)
     assert "unknown name 'nowhere.invalid'" in str(error)
+
+
+def test_a_name_that_cannot_be_looked_up_is_not_unknown() -> None:
+    if subprocess.run(["unshare", "--net", "true"], check=False).returncode != 0:
+        pytest.skip("only root can do without the network")
+    program = (
+        "from engine import run; from sshjobs import SshNode\n"
+        "run(SshNode('fit01.example.org', config=None).__aenter__())"
+    )
+    done = subprocess.run(
+        ["unshare", "--net", sys.executable, "-c", program], capture_output=True, check=False
+    )
+    assert b"nobody answers who could look up the name 'fit01.example.org'" in done.stderr
 
 
 @contextlib.contextmanager
