@@ -18,7 +18,7 @@ help:
 	@echo "make docs      build the documentation, into docs/_build/html"
 	@echo "make promises  run the promises with their full counts (long)"
 	@echo "make bench     run the benchmarks"
-	@echo "make picture   draw the picture of the README anew"
+	@echo "make picture   take the pictures of the monitor anew"
 	@echo "make clean     remove everything that was made"
 
 demo:
@@ -52,6 +52,7 @@ promises:
 bench:
 	@.ci/venv
 	@$(PY) -m benchmarks
+	@$(PY) -m benchmarks.monitor
 
 picture:
 	@.ci/programs

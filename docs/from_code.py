@@ -1,8 +1,8 @@
 """What these pages take from the code itself, so that the two cannot disagree.
 
 ``.. keys::`` is the table of the monitor's keys, ``.. states::`` that of what a state looks like,
-``.. promises::`` what the last ``make promises`` wrote.
-And a public name that no page describes is a warning, which ends the build.
+``.. help::`` what ``orchestrion run --help`` says, ``.. promises::`` what the last ``make promises``
+wrote.  And a public name that no page describes is a warning, which ends the build.
 """
 
 from __future__ import annotations
@@ -14,14 +14,19 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import click
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
+from monitor.cli import run
 from monitor.keys import KEYS
 from monitor.states import LOOKS
+
+WIDTH = 90
+"""Of what the command says, in columns."""
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +51,16 @@ class States(SphinxDirective):
             for look in LOOKS
         )
         return self.parse_text_to_nodes(_table(head, rows, "10 15 35 40"))
+
+
+class Help(SphinxDirective):
+    """What the command says of itself."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return its help, as it stands."""
+        with click.Context(run, info_name="orchestrion run", max_content_width=WIDTH) as context:
+            text = run.get_help(context)
+        return [nodes.literal_block(text, text, language="text")]
 
 
 class Promises(SphinxDirective):
@@ -100,6 +115,7 @@ def tell_what_is_missing(app: Sphinx, env: BuildEnvironment) -> None:
 def setup(app: Sphinx) -> dict[str, Any]:
     """Make all of it known to sphinx."""
     app.add_config_value("public_modules", [], "env")
+    app.add_directive("help", Help)
     app.add_directive("keys", Keys)
     app.add_directive("states", States)
     app.add_directive("promises", Promises)
