@@ -1,8 +1,8 @@
 """What these pages take from the code itself, so that the two cannot disagree.
 
 ``.. keys::`` is the table of the monitor's keys, ``.. states::`` that of what a state looks like,
-``.. help::`` what ``orchestrion run --help`` says, ``.. promises::`` what the last ``make promises``
-wrote.  And a public name that no page describes is a warning, which ends the build.
+``.. help::`` what ``orchestrion run --help`` says, ``.. promises::`` what the promises came to.
+And a public name that no page describes is a warning, which ends the build.
 """
 
 from __future__ import annotations

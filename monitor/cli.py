@@ -29,6 +29,13 @@ from .script import Script, without_first_frame
 UNUSABLE = 2
 """Exit status if what the command line says cannot be done."""
 
+EXAMPLES = """\b
+Examples:
+  orchestrion run scenario.py
+  orchestrion run --ui plain --timeout 600 scenario.py -- --hosts 12
+  orchestrion run labs.py:nightly --log nightly.jsonl
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Order:
@@ -70,7 +77,9 @@ def orchestrion() -> None:
     """Run jobs that wait for each other, and watch them in the terminal."""
 
 
-@orchestrion.command("run", short_help="Run a program and show what its engines do.")
+@orchestrion.command(
+    "run", short_help="Run a program and show what its engines do.", epilog=EXAMPLES
+)
 @click.argument("scenario", metavar="SCENARIO.py[:ENGINE]")
 @click.argument("arguments", nargs=-1, metavar="[-- ARGUMENTS]")
 @click.option(
@@ -93,19 +102,13 @@ def orchestrion() -> None:
 )
 @click.option("--log", metavar="FILE", help="Add all events to FILE, each a line of JSON.")
 def run(scenario: str, **options: Any) -> Order:
-    r"""Run a program as python would, and show the runs of its engines.
+    """Run a program as python would, and show the runs of its engines.
 
     If the program runs no Engine, the one that it makes at its top level is run at its end; ENGINE
     tells its name where there are several.  What follows -- is for the program.
 
     The exit status is that of the program, if it ends with sys.exit() or by an exception. Else it
     is 0 if all runs went well, 1 if not, 124 after a timeout, 130 after Ctrl-C.
-
-    \b
-    Examples:
-      orchestrion run scenario.py
-      orchestrion run --ui plain --timeout 600 scenario.py -- --hosts 12
-      orchestrion run labs.py:nightly --log nightly.jsonl
     """
     path, colon, name = scenario.rpartition(":")
     if not colon or not name.isidentifier() or Path(scenario).exists():
