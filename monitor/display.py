@@ -16,13 +16,16 @@ from typing import Protocol
 from engine import RunStarted, Tick
 
 from .queue import CoalescingQueue
-from .wake import Wake
+from .wake import CatchUp, Wake
 from .writer import block_signals
 
 _LOG = logging.getLogger(__name__)
 
 PERIOD = 0.15
 """Seconds between two looks at the queue, at least."""
+
+CATCH_UP = 0.05
+"""Seconds that a print waits, at most, until what happened before it is told."""
 
 LONGEST = 0.5
 """Seconds between two looks at the queue, at most."""
@@ -44,8 +47,8 @@ class Face(Protocol):
     share: float
     """The part of the time that it may take: what costs more comes less often."""
 
-    def begin(self, wake: Wake) -> None:
-        """Begin: the run has just started."""
+    def begin(self, wake: Wake, catch_up: CatchUp) -> None:
+        """Begin: the run has just started; who is about to print may call `catch_up`."""
 
     def wait(self, timeout: float) -> None:
         """Wait for `wake`, or for what else concerns the face, at most `timeout` seconds."""
@@ -125,12 +128,14 @@ class _Show:
         self._queue = queue
         self._is_lost = is_lost
         self._wake = Wake()
-        self._ending = False
+        self._ending = self._asked = False
+        self._told = -1
+        self._has_told = threading.Condition()
         self._due = time.monotonic() + PERIOD
         self._given_back = threading.Event()
         self._thread = threading.Thread(target=self._run, name="monitor", daemon=True)
         try:
-            face.begin(self._wake)
+            face.begin(self._wake, self._catch_up)
         except BaseException:
             self._wake.close()
             raise
@@ -150,6 +155,18 @@ class _Show:
                 self._thread.join(CATCHING_UP if self._queue.ended else CLOSING)
             finally:
                 self._face.end(complete=not self._thread.is_alive())
+
+    def _catch_up(self) -> None:
+        """Wait, not for long, until what has happened so far is told."""
+        until = self._queue.last
+        if self._told >= until or threading.current_thread() is self._thread:
+            return
+        with self._has_told:
+            self._asked = True
+            self._wake.set()
+            self._has_told.wait_for(
+                lambda: self._told >= until or self._given_back.is_set(), CATCH_UP
+            )
 
     def _run(self) -> None:
         block_signals()
@@ -172,10 +189,14 @@ class _Show:
     def _turn(self) -> None:
         self._queue.wanted_at = self._due
         self._face.wait(max(self._due - time.monotonic(), 0.0))
-        began, due = time.thread_time(), time.monotonic() >= self._due
+        began, due = time.thread_time(), self._asked or time.monotonic() >= self._due
+        self._asked = False
         if due and not self._face.busy:
             self._take()
         self._face.refresh()
+        with self._has_told:
+            self._told = self._queue.taken
+            self._has_told.notify_all()
         if due:
             pause = (time.thread_time() - began) / self._face.share
             self._due = time.monotonic() + min(max(pause, PERIOD), LONGEST)

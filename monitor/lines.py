@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import sys
 import time
-from contextlib import suppress
 
 from engine import Tick
 
@@ -13,8 +11,11 @@ from .model import Model
 from .plain import JsonPrinter, PlainPrinter
 from .summary import summary
 from .takeover import Takeover
-from .wake import Wake
+from .wake import CatchUp, Wake
 from .writer import Writer, target_of
+
+PATIENCE = 0.05
+"""Seconds that a print to stderr waits for the lines before it."""
 
 
 class _Lines:
@@ -28,9 +29,9 @@ class _Lines:
     def __init__(self) -> None:
         self._gathered: list[str] = []
 
-    def begin(self, wake: Wake) -> None:
+    def begin(self, wake: Wake, catch_up: CatchUp) -> None:
         """Begin to write where stdout writes now."""
-        self._wake = wake
+        self._wake, self._catch_up = wake, catch_up
         self._writer = Writer(target_of(sys.stdout))
 
     def wait(self, timeout: float) -> None:
@@ -59,9 +60,10 @@ class _Lines:
 
 
 class Plain(_Lines):
-    """A line for each change of state; prints of jobs come between them as they are.
+    """A line for each change of state; what is printed comes between them as it is.
 
-    For these to keep their place stdout is line buffered meanwhile, as it is on a terminal.
+    A print waits until what happened before it is told.  Like these lines it gets lost, without an
+    error for who printed, if nobody reads stdout any more.
 
     Args:
         ascii_only: use no character above 127.
@@ -71,15 +73,23 @@ class Plain(_Lines):
         super().__init__()
         self._model = Model()
         self._ascii_only = ascii_only
-        self._buffered: io.TextIOWrapper | None = None
+        self._takeover = Takeover(self._print)
         self._printer = PlainPrinter(self._gathered.append, self._model, ascii_only=ascii_only)
 
-    def begin(self, wake: Wake) -> None:
-        """Begin to write where stdout writes now."""
-        super().begin(wake)
-        if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.line_buffering:
-            self._buffered = sys.stdout
-            self._buffered.reconfigure(line_buffering=True)
+    def begin(self, wake: Wake, catch_up: CatchUp) -> None:
+        """Begin to write where stdout writes now, and have all prints come this way."""
+        super().begin(wake, catch_up)
+        self._takeover.start()
+
+    def _print(self, name: str, data: bytes) -> None:
+        self._catch_up()
+        if name == "stdout":
+            self._writer.write(data)
+        # As any print does: until there is room for it.
+        while not self._writer.wait(PATIENCE) and name == "stdout":
+            pass
+        if name != "stdout":
+            self._takeover.pass_on(name, data)
 
     def apply(self, event: Tick) -> None:
         """Take an event."""
@@ -93,9 +103,7 @@ class Plain(_Lines):
 
     def end(self, *, complete: bool) -> None:
         """Tell that the run was left, if it was, and have all written out."""
-        if self._buffered is not None:
-            with suppress(OSError, ValueError):  # its reader went away, or its owner closed it
-                self._buffered.reconfigure(line_buffering=False)
+        self._takeover.stop()
         if complete and self._model.run.ended is None:
             told = summary(self._model, time.monotonic(), ascii_only=self._ascii_only)
             self._gathered.append(f"{told[0]}\n")
@@ -115,9 +123,9 @@ class Json(_Lines):
         self._printer = JsonPrinter(self._gathered.append)
         self._takeover = Takeover()
 
-    def begin(self, wake: Wake) -> None:
+    def begin(self, wake: Wake, catch_up: CatchUp) -> None:
         """Begin to write where stdout writes now, and keep all else from there."""
-        super().begin(wake)
+        super().begin(wake, catch_up)
         self._takeover.start()
         self._takeover.put_aside()
 

@@ -53,7 +53,8 @@ class CoalescingQueue:
         self._kept: deque[Tick] = deque()
         self._progress: dict[str, JobProgress] = {}
         self._output: dict[str, deque[JobOutput]] = {}
-        self._last = self._taken = -1
+        self.last = self.taken = -1
+        """Numbers (`seq`) of the last event that came, and of the last that was taken."""
         self._dropping = False
         self.ended = False
         """The last event of the run has come."""
@@ -78,7 +79,7 @@ class CoalescingQueue:
                 self._end_attempt(event)
             self._kept.append(event)
             self.ended = isinstance(event, RunEnded)
-        self._last = event.seq
+        self.last = event.seq
         if event.at > self.wanted_at:
             self.wanted_at = event.at + BETWEEN
             time.sleep(STEP_BACK)
@@ -118,7 +119,7 @@ class CoalescingQueue:
 
     def take(self) -> list[Tick]:
         """Return what has come since the last call, in the order of `seq`."""
-        since, until = self._taken, self._last
+        since, until = self.taken, self.last
         if since == until:
             return []
         # A report stays where it is until there is another one; or it moves to what is kept,
@@ -138,7 +139,7 @@ class CoalescingQueue:
                 reports[event.seq] = event
         taken += reports.values()
         taken.sort(key=_SEQ)
-        self._taken = until
+        self.taken = until
         return taken
 
 

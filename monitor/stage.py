@@ -43,7 +43,7 @@ from .summary import summary
 from .takeover import Takeover
 from .terminal import Terminal
 from .view import View
-from .wake import Wake
+from .wake import CatchUp, Wake
 from .writer import Writer
 
 _LOG = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ class Stage:
 
     # -- what the display calls ---------------------------------------------------------------
 
-    def begin(self, wake: Wake) -> None:
+    def begin(self, wake: Wake, catch_up: CatchUp) -> None:
         """Hold prints back, and begin to write to the terminal."""
         self._wake = wake
         self._writer = Writer(self._terminal.target())

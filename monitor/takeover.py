@@ -52,11 +52,17 @@ class Takeover:
 
     Between `start` and `stop` each line that is printed inside a job is told as its output.  What
     else happens to it changes with `hold`, `release` and `put_aside`; at first it passes.
+
+    Args:
+        write: takes, instead, the name of a stream and what is printed to it: then nothing is told,
+            as what is printed is seen at once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, write: Callable[[str, bytes], None] | None = None) -> None:
         self._lock = threading.RLock()
         self._way = Way.THROUGH
+        self._write = write
+        self.tells = write is None
         self._spool: Spool | None = None
         self._streams: dict[str, tuple[TextIO, TextIO]] = {}
         _takeovers.add(self)
@@ -86,6 +92,7 @@ class Takeover:
             if getattr(sys, name) is ours:
                 setattr(sys, name, before)
             _redirect_logging(ours, before)
+        self._write = None
         self.release(None if replay else _drop)
 
     def hold(self) -> None:
@@ -120,10 +127,10 @@ class Takeover:
     def printed(self, name: str, data: bytes) -> None:
         """Take what was printed to the stream of this name."""
         with self._lock:
-            way = self._way
+            way, write = self._way, self._write
             if way is Way.HOLD and self._keep(name, data):
                 return
-        self._pass("stderr" if way is Way.ASIDE else name, data)
+        (write or self.pass_on)("stderr" if way is Way.ASIDE else name, data)
 
     def _keep(self, name: str, data: bytes) -> bool:
         """Keep a piece of output; False if there is no room for it on the disk."""
@@ -137,6 +144,7 @@ class Takeover:
     def after_fork(self) -> None:
         """Let pass what a child process prints: it keeps nothing, as nobody would replay it."""
         self._lock = threading.RLock()
+        self._write = None
         if self._spool is not None:
             self._spool.close()
             self._spool = None
@@ -150,9 +158,10 @@ class Takeover:
     def replay(self, name: str, data: bytes) -> None:
         """Write a piece of what was kept to the stream it is for."""
         with suppress(OSError):  # nobody reads it any more
-            self._pass(name, data)
+            self.pass_on(name, data)
 
-    def _pass(self, name: str, data: bytes) -> None:
+    def pass_on(self, name: str, data: bytes) -> None:
+        """Write to a stream, as if nobody were in between; OSError if its reader went away."""
         if name in self._streams:
             with suppress(ValueError):  # its owner closed it
                 _write(self._streams[name][0], data)
@@ -196,8 +205,9 @@ class _Sink(io.BufferedIOBase):
     def write(self, data: Any) -> int:
         data = bytes(data)
         self._takeover.printed(self._stream_name, data)
-        for line in self._lines(data.decode(_encoding(self._stream), "replace")):
-            _tell(line, self._stream_name)
+        if self._takeover.tells:
+            for line in self._lines(data.decode(_encoding(self._stream), "replace")):
+                _tell(line, self._stream_name)
         return len(data)
 
     def _lines(self, text: str) -> list[str]:

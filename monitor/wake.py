@@ -5,7 +5,12 @@ from __future__ import annotations
 import os
 import select
 import threading
+from collections.abc import Callable
 from contextlib import suppress
+from typing import TypeAlias
+
+CatchUp: TypeAlias = Callable[[], None]
+"""Returns once what has happened so far is told, or after a moment."""
 
 
 class Wake:

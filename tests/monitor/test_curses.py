@@ -316,6 +316,7 @@ def test_a_reader_that_goes_away_silences_the_monitor_not_the_run(ui: Ui) -> Non
         gone.set()
         for number in range(100):
             report(f"step {number}")
+            print("printed for nobody")
             await asyncio.sleep(0)
         return 7
 
@@ -325,6 +326,28 @@ def test_a_reader_that_goes_away_silences_the_monitor_not_the_run(ui: Ui) -> Non
         assert gone.is_set()
         assert engine.jobs[1].result() == 7
     pipe.close()
+
+
+def test_prints_come_between_the_lines_that_explain_them() -> None:
+    async def hello(name: str) -> None:
+        print("hello from", name)
+
+    first = Job(hello, "one", label="one")
+    then = CallJob(print, "hello from two", required=first, label="two")
+    last = Job(hello, "three", required=then, label="three")
+    lines = told(first, then, last, ui="plain").splitlines()
+    words = [" ".join(line.removeprefix("+000s").split()[:3]) for line in lines]
+    assert [word for word in words if word.startswith(("hello", "one", "two", "three"))] == [
+        "one running",
+        "hello from one",
+        "one finished (0.0s)",
+        "two running",
+        "hello from two",
+        "two finished (0.0s)",
+        "three running",
+        "hello from three",
+        "three finished (0.0s)",
+    ]
 
 
 def test_prints_keep_their_place() -> None:
@@ -338,7 +361,6 @@ def test_prints_keep_their_place() -> None:
         sys.stdout.write("before\n")
         EngineCurses(Job(printing, label="printing"), ui="plain").orchestrate()
         sys.stdout.write("after\n")
-        assert not pipe.stream.line_buffering
     lines = pipe.close().splitlines()
     assert lines[0] == "before"
     assert lines[-1] == "after"

@@ -10,7 +10,7 @@ import pytest
 
 from engine import JobReady, RunEnded, RunStarted, Tick
 from monitor.display import CLOSING, Display
-from monitor.wake import Wake
+from monitor.wake import CatchUp, Wake
 from tests.processes import wait_until
 
 STARTED = RunStarted("r", 0, 0.0, 0.0, label="run", jobs=())
@@ -35,7 +35,7 @@ class Face:
         if what == self.fails:
             raise RuntimeError(f"{what} fails")
 
-    def begin(self, wake: Wake) -> None:
+    def begin(self, wake: Wake, catch_up: CatchUp) -> None:
         self._wake = wake
         self._note("begin")
 
