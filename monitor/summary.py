@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import heapq
-import textwrap
+import re
 from collections.abc import Iterable, Iterator
 
 from . import states, wording
+from .cells import width
 from .model import Model
 from .records import JobLine
 from .style import ASCII, UNICODE, Style
@@ -32,6 +33,9 @@ _TAIL = "    | "
 
 _HEADING = 15
 """Columns of the word before counts, slowest jobs and critical path."""
+
+_WORDS = re.compile(r" *[^ ]+")
+"""Words with the spaces before them."""
 
 _NARROW = 40
 """On fewer columns than that, to break lines makes nothing better."""
@@ -67,13 +71,15 @@ def _fitted(line: str, columns: int) -> list[str]:
         return [line]
     heading = line[:_HEADING].rstrip()
     indent = _HEADING if heading in {"counts", "slowest", "critical path"} else len(_TAIL)
-    return textwrap.wrap(
-        line,
-        columns,
-        subsequent_indent=" " * indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    pieces = []
+    piece = ""
+    for word in _WORDS.findall(line):
+        if piece and width(piece + word) > columns:
+            pieces.append(piece)
+            piece = " " * indent + word.lstrip()
+        else:
+            piece += word
+    return [*pieces, piece]
 
 
 def _lines(model: Model, now: float, style: Style, *, tails: bool) -> Iterator[str]:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 
 from engine import JobReady, State
+from monitor.cells import width
 from monitor.summary import FAILURES, LAST_LINES, critical_path, summary
 
 from .stories import Story, row, stories
@@ -143,14 +144,15 @@ def test_the_critical_path_goes_forward_and_names_no_job_twice(story: Story) -> 
     assert len(path) == len(set(path))
 
 
+@pytest.mark.parametrize("label", ["measure the way to node", "测量 节点 之间的 距离"])
 @pytest.mark.parametrize("columns", [40, 60, 80, 200])
-def test_lines_are_broken_between_words(columns: int) -> None:
-    labels = [f"measure the way to node {number:02}" for number in range(1, 13)]
+def test_lines_are_broken_between_words(columns: int, label: str) -> None:
+    labels = [f"{label} {number:02}" for number in range(1, 13)]
     story = Story(*(row(str(number), label) for number, label in enumerate(labels, 1)))
     for number in range(1, 13):
         story.to(State.RUNNING, str(number)).later(number).move(str(number), State.FINISHED)
     story.end(ok=True, why="12 jobs finished in 78.0s")
     whole = summary(story.model, story.now)
     fitted = summary(story.model, story.now, columns=columns)
-    assert all(len(line) <= columns for line in fitted)
+    assert all(width(line) <= columns for line in fitted)
     assert " ".join(" ".join(fitted).split()) == " ".join(" ".join(whole).split())
