@@ -21,6 +21,7 @@ from engine import (
 )
 
 from . import states, wording
+from .cells import width
 from .model import Model
 from .records import JobLine
 from .style import ASCII, UNICODE
@@ -191,9 +192,9 @@ class PlainPrinter:
         self._told_at = at = max(at, self._told_at)
         started = self._model.run.started_at
         clock = f"+{int(max(at - (at if started is None else started), 0)):03d}s"
-        names = min(self._model.longest, _LABEL)
-        text = f"{clock}  {name:{names}}  {word:{_WORD}}  {about}".rstrip()
-        self._write(f"{self._style.text(text)}\n")
+        name, about = self._style.text(name), self._style.text(about)
+        name += " " * (min(self._model.longest, _LABEL) - width(name))
+        self._write(f"{clock}  {name}  {word:{_WORD}}  {about}".rstrip() + "\n")
 
 
 class _Reports:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from . import states, wording
-from .cells import cut_end, cut_middle, fit_right
+from .cells import cut_end, cut_middle, fit_right, width
 from .listing import DONE_ROW, Sort
 from .model import Model
 from .records import JobLine
@@ -167,6 +167,8 @@ class Table:
         """Return the status; for a running job that told how far it is, with a bar."""
         style, room = self.style, self._statuses - 1
         text = style.text(wording.status(self.model, line, self.now))
+        if line.look is states.FAILED and line.group is None and width(text) > room:
+            text = style.text(wording.over(line))  # why it failed matters more than what that means
         if line.look is not states.RUNNING or line.percent is None or line.group is not None:
             attribute = line.look.attribute if line.look in _LOUD else ""
             # What failed is told first and why last: it is the middle that can be missed.

@@ -650,3 +650,11 @@ def test_the_columns_meet_the_lines_across(columns: int, pane: Pane | None) -> N
         for up, down in zip(above, below, strict=True):
             assert not (up in "│┬┼" and down == "─"), f"{above}\n{below}"
             assert not (up == "─" and down in "│┴┼"), f"{above}\n{below}"
+
+
+def test_a_failure_that_is_not_critical_says_so_where_there_is_room() -> None:
+    story = Story(row("1", critical=False)).to(State.RUNNING, "1")
+    story.move("1", State.FAILED, reason="ValueError: it broke")
+    assert any("it broke (not critical)" in line for line in text(story, columns=80))
+    assert any("FAILED ValueError: it broke" in line for line in text(story, columns=60))
+    assert not any("critical" in line for line in text(story, columns=60))

@@ -143,6 +143,11 @@ def test_the_end_is_a_summary() -> None:
     assert told(story)[-2:] == ["✓ demo: done in 3.0s", "counts         1/1 done"]
 
 
+def test_columns_are_as_wide_as_they_look() -> None:
+    lines = told(Story(row("1", "节点"), row("2", "node")).to(State.RUNNING, "1", "2"))
+    assert lines[1:] == ["+000s  节点  running", "+000s  node  running"]
+
+
 def test_the_clock_never_goes_back() -> None:
     story = Story(row("1"), row("2"), window=1).to(State.RUNNING, "1").to(State.SCHEDULED, "2")
     lines: list[str] = []
