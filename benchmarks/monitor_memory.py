@@ -51,7 +51,9 @@ class Memory:
     def told(self) -> str:
         """Return what was seen at a quarter of the run, the most, and what was seen last."""
         early = self.seen[len(self.seen) // 4]
-        return f"{early} MB after a quarter, at most {max(self.seen)} MB, {self.seen[-1]} MB at last"
+        return (
+            f"{early} MB after a quarter, at most {max(self.seen)} MB, {self.seen[-1]} MB at last"
+        )
 
 
 class Printers:
