@@ -6,6 +6,7 @@ by :func:`engine.watch`.  If it runs none of them, the one that it has made is r
 
 from __future__ import annotations
 
+import concurrent.futures.thread
 import math
 import sys
 import threading
@@ -28,6 +29,9 @@ from .script import Script, without_first_frame
 
 UNUSABLE = 2
 """Exit status if what the command line says cannot be done."""
+
+PATIENCE = 0.1
+"""Seconds between two looks at the threads that are waited for."""
 
 EXAMPLES = """\b
 Examples:
@@ -192,9 +196,20 @@ def _wait_for_threads(runs: Runs) -> BaseException | None:
 def _join_threads() -> None:
     main = threading.main_thread()
     while others := [
-        each for each in threading.enumerate() if each is not main and not each.daemon
+        each
+        for each in threading.enumerate()
+        if each is not main and not each.daemon and not _is_idle_worker(each)
     ]:
-        others[0].join()
+        others[0].join(PATIENCE)
+
+
+def _is_idle_worker(thread: threading.Thread) -> bool:
+    """Whether a thread is one of a ThreadPoolExecutor, as loops have, and has nothing to do.
+
+    It waits for work until Python itself, at its very end, tells it to go.
+    """
+    frame = sys._current_frames().get(thread.ident or 0)
+    return frame is not None and frame.f_code.co_filename == concurrent.futures.thread.__file__
 
 
 def _engine_to_run(order: Order, engines: dict[str, Engine], runs: Runs) -> Engine | None:

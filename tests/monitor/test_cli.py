@@ -154,8 +154,9 @@ def test_every_run_is_shown_once(scenario: Path) -> None:
         def engine(label, kind=Engine, **options): return kind(Job(nap), label=label, **options)
         print(engine("one").orchestrate(), flush=True)
         print(asyncio.run(engine("two").corun()), run(engine("three").corun()), flush=True)
+        run(asyncio.to_thread(int))  # its thread stays, to be used again
         threading.Thread(target=engine("four").orchestrate).start()
-        for thread in threading.enumerate()[1:]: thread.join()
+        for thread in threading.enumerate()[2:]: thread.join()
         engine("five", EngineCurses, ui="json").orchestrate()
         engine("six", EngineCurses, ui="none").orchestrate()
         if not (child := os.fork()): os._exit(not engine("child").orchestrate())
