@@ -113,8 +113,10 @@ class RemoteProcess(Process, asyncssh.SSHClientSession[bytes]):
 
     def _hand_over(self) -> None:
         if self._channel is not None:
-            if self.way.stdin:
-                self._channel.write(self.way.stdin)
+            # Cut a moment ago, or closed by the server: the end of the session tells which.
+            with suppress(BrokenPipeError):
+                if self.way.stdin:
+                    self._channel.write(self.way.stdin)
             if self._cut:
                 self.cut()
 

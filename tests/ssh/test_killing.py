@@ -14,10 +14,12 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
+import asyncssh
 import pytest
 
 from engine import CallJob, Engine, Job, Sequence, run
-from sshjobs import LocalNode, Run, Secret, SshJob, SshNode
+from sshjobs import LocalNode, Run, Secret, SshError, SshJob, SshNode
+from sshjobs.session import RemoteProcess
 from tests.processes import marked, pids, wait_until
 from tests.ssh.conftest import node_of
 from tests.sshd import PASSWORD, Sshd
@@ -195,3 +197,20 @@ def test_cancelling_twice_leaves_the_rest_to_the_shutdown(
 
     Engine(job, once(server.commands), cancel_grace=0.1).orchestrate()
     wait_until(lambda: not server.commands(), 4, "the command to end")
+
+
+def test_a_cut_before_the_script_has_gone_over(
+    server: Sshd, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Cut(RemoteProcess):
+        def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
+            asyncio.get_running_loop().call_soon(self.cut)
+            super().connection_made(chan)
+
+    monkeypatch.setattr("sshjobs.session.RemoteProcess", Cut)
+    job = SshJob(node_of(server), Run("echo begun", env={"A": "b"}), critical=False)
+    Engine(job).orchestrate()
+    error = job.raised_exception()
+    assert isinstance(error, SshError)
+    assert error.completed is None or error.completed.stdout == ""
+    assert "Exception in callback" not in caplog.text
