@@ -50,9 +50,11 @@ promises:
 	@$(PY) -m pytest tests/promises --full -o faulthandler_timeout=3600
 
 bench:
-	@.ci/venv
+	@.ci/programs
+	@.ci/venv $(DEV)
 	@$(PY) -m benchmarks
 	@$(PY) -m benchmarks.monitor
+	@$(PY) -m benchmarks.ssh
 
 picture:
 	@.ci/programs
