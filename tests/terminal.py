@@ -171,16 +171,22 @@ class Terminal:
         return _settings((self._folder / "before").read_text())
 
     def wait_for(
-        self, what: str | re.Pattern[str] | Callable[[str], object], timeout: float = TIMEOUT
+        self,
+        what: str | re.Pattern[str] | Callable[[str], object],
+        timeout: float = TIMEOUT,
+        *,
+        history: bool = False,
     ) -> str:
         """The first screen that holds a text, matches a pattern, or pleases a function.
+
+        With ``history`` its scrollback counts too: for lines that others push off the screen.
 
         Raises:
             TimeoutError: it did not come; the message shows the last screen.
         """
         accepts = _acceptor(what)
         deadline = time.monotonic() + timeout
-        while not accepts(screen := self.screen()):
+        while not accepts(screen := self.screen(history=history)):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"after {timeout:g} s no {what!r} on the screen:\n{screen}")
             time.sleep(POLL)

@@ -90,13 +90,13 @@ def test_no_color_and_ascii(play: Play) -> None:
 
 
 def test_every_key_of_the_help_works(play: Play) -> None:
-    terminal = play.start("--seconds", "12", "--jobs", "30")
+    terminal = play.start("--seconds", "30", "--jobs", "30")
     names = set(keys.ACTIONS)
 
-    def press(name: str, expected: str, key: str = "") -> None:
+    def press(name: str, expected: str, key: str = "", *, history: bool = False) -> None:
         names.remove(name)
         terminal.send_keys(key or name)
-        terminal.wait_for(expected, timeout=5)
+        terminal.wait_for(expected, timeout=5, history=history)
 
     terminal.wait_for("FAILED", timeout=8)
     press("?", "show these keys")
@@ -127,14 +127,14 @@ def test_every_key_of_the_help_works(play: Play) -> None:
             {"ctrl l": "C-l", "up": "Up", "down": "Down"}.get(name, tmux.get(name, name))
         )
     terminal.wait_for("details")
-    press("S", "S: the screen again")
+    press("S", "S: the screen again", history=True)
     assert not terminal.alternate_on()
     terminal.send_keys("S")
     wait_until(terminal.alternate_on, 5, "the screen again")
     press("X", "stop the run")
     terminal.send_keys("n")
     terminal.wait_for(lambda screen: "stop the run" not in screen)
-    press("q", "running")
+    press("q", "running", history=True)
     assert not terminal.alternate_on()
     assert terminal.stty() == terminal.stty_before()
     assert names == {"ctrl z", "ctrl \\"}, "tested elsewhere"
