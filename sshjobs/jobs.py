@@ -52,7 +52,8 @@ class SshJob(AbstractJob):
             it ends with status 0 or the connection is cut first.
         options: those of :class:`engine.AbstractJob`.
 
-    Its result is that of the last command, a :class:`Completed`; `results` holds all of them.
+    Its result is that of the last command, a :class:`Completed`; `results` holds all of them, that
+    of one that failed or was ended included.
 
     Raises:
         BadOption: the commands or an option make no sense.
@@ -95,7 +96,11 @@ class SshJob(AbstractJob):
 
     @property
     def results(self) -> tuple[Completed, ...]:
-        """The results of the commands so far, or in the last run."""
+        """The results of the commands so far, or in the last run.
+
+        The last may be that of the command which failed, or was ended: what it said by then, and
+        how it ended, as far as that is known.
+        """
         return tuple(self._results)
 
     def details(self) -> str:
@@ -127,16 +132,21 @@ class SshJob(AbstractJob):
             await session.close()
 
     async def _carry_out_all(self, session: SshSession | LocalSession) -> Completed:
-        *before, last = self.commands
-        for command in before:
-            report(command.label or command.describe())
-            self._results.append(await self._carry_out(command, session))
-        if before:
-            report(last.label or last.describe())
-        if self.expect_disconnect:
-            self._results.append(await self._take_down(last, session))
-        else:
-            self._results.append(await self._carry_out(last, session))
+        for place, command in enumerate(self.commands, 1):
+            is_last = place == len(self.commands)
+            if place > 1 or not is_last:
+                report(command.label or command.describe())
+            carry_out = self._take_down if self.expect_disconnect and is_last else self._carry_out
+            stale = session.interrupted
+            try:
+                self._results.append(await carry_out(command, session))
+            except BaseException as error:
+                known = error.completed if isinstance(error, SshError) else None
+                if known is None and session.interrupted is not stale:
+                    known = session.interrupted
+                if known is not None:
+                    self._results.append(known)
+                raise
         return self._results[-1]
 
     async def _take_down(self, command: Command, session: SshSession | LocalSession) -> Completed:

@@ -113,9 +113,15 @@ def test_a_failure_tells_what_and_where(node: Node) -> None:
 
 
 def test_the_first_failure_ends_the_job(node: Node) -> None:
-    job = SshJob(node, [Run("echo 1"), Run("exit 1", check=False), Run("false"), Run("echo 3")])
+    job = SshJob(node, [Run("echo 1"), Run("exit 1", check=False), Run("exit 2"), Run("echo 3")])
     assert not Engine(job).orchestrate()
-    assert [done.exit_status for done in job.results] == [0, 1]
+    assert [done.exit_status for done in job.results] == [0, 1, 2]
+
+
+def test_what_was_ended_has_a_result_as_well(node: Node) -> None:
+    server = SshJob(node, "echo serving; exec sleep 60", forever=True, ready="serving")
+    assert Engine(server, SshJob(node, "true", required=server)).orchestrate()
+    assert [(done.stdout, done.exit_signal) for done in server.results] == [("serving\n", "TERM")]
 
 
 def test_allowed_exits(node: Node) -> None:
