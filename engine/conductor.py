@@ -34,7 +34,7 @@ from .ticks import (
     State,
     StopReason,
 )
-from .verdict import nodes_at_every_depth
+from .verdict import WAS_CANCELLED, nodes_at_every_depth
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -154,7 +154,7 @@ class Conductor:
         if signum is not None:
             self.stop(StopReason.SIGNAL, f"interrupted by {Interrupted(signum)}")
         else:
-            self.stop(StopReason.CANCELLED, "the run was cancelled")
+            self.stop(StopReason.CANCELLED, WAS_CANCELLED)
 
     # -- from outside, and from jobs ---------------------------------------------------------
 

@@ -41,7 +41,7 @@ from .sequence import Sequence
 from .shutdown import shut_down, tell_of, with_shutdown
 from .text import safe_repr
 from .ticks import State, StopReason, Tick
-from .verdict import Verdict, judge, nodes_at_every_depth
+from .verdict import WAS_CANCELLED, Verdict, judge, nodes_at_every_depth
 from .watching import readers_of
 
 if TYPE_CHECKING:
@@ -466,17 +466,19 @@ class Engine(JobSet):
     def _has_own_tick(self) -> bool:
         return type(self).tick is not Engine.tick or "tick" in vars(self)
 
-    def cancel(self, reason: str = "cancelled by hand") -> bool:
+    def cancel(self, reason: str | None = None) -> bool:
         """Cancel this run: what runs is cancelled, the rest skipped, and shutdown follows.
 
-        Returns False if it is not running.  May be called from any thread.
+        `reason` is shown with it; without one it is told as done by hand.  Returns False if it is
+        not running.  May be called from any thread.
         """
-        if self.engine is not None and self.engine.cancel_job(self, reason):
+        if self.engine is not None and self.engine.cancel_job(self, reason or "by hand"):
             return True
         conductor = self._conductor
         if conductor is None or conductor.plan.is_over:
             return False
-        conductor.run.in_loop_at_once(conductor.stop, StopReason.CANCELLED, reason)
+        text = reason or f"{WAS_CANCELLED} by hand"
+        conductor.run.in_loop_at_once(conductor.stop, StopReason.CANCELLED, text)
         return True
 
     def cancel_job(self, job: AbstractJob, reason: str) -> bool:

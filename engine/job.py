@@ -328,7 +328,7 @@ class AbstractJob:
         start, end = self.started_at, self.ended_at
         return None if start is None or end is None else end - start
 
-    def cancel(self, reason: str = "cancelled by hand") -> bool:
+    def cancel(self, reason: str = "by hand") -> bool:
         """Cancel the job if a run of it is going on; return False if there is nothing to cancel.
 
         A job that has not started is `cancelled` at once; one that runs gets a CancelledError.

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 TIMED_OUT = 124
 """Exit status after the run's own timeout, as of timeout(1)."""
 
+WAS_CANCELLED = "the run was cancelled"
+"""How the reason of a run that was cancelled begins, unless whoever cancelled it gave another."""
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -80,7 +83,7 @@ def judge(
         *_noted(_as_exceptions(shutdown_failures), "shutdown of job"),
     ]
     if not explanation and plan.stopping is StopReason.CANCELLED:
-        explanation = [JobCancelled(f"the run was cancelled: {plan.stop_text}")]
+        explanation = [JobCancelled(_cancelled_run(plan))]
     if not explanation:
         explanation = [_skipped(plan)]
     if signal is not None:
@@ -192,8 +195,15 @@ def _skipped(plan: Plan) -> JobSkipped:
     return JobSkipped(f"{count} skipped ({names_of(jobs)}): {reasons}", jobs, reasons)
 
 
+def _cancelled_run(plan: Plan) -> str:
+    told = plan.stop_text
+    return told if told.startswith(WAS_CANCELLED) else f"{WAS_CANCELLED}: {told}"
+
+
 def _good_news(plan: Plan, duration: float) -> str:
-    counts = Counter([node.state for node in plan.nodes if not node.job.forever])
+    # What is counted is what the monitor counts: the jobs in nested engines, not these themselves.
+    nodes = (n for n in nodes_at_every_depth(plan) if n.inner is None and not n.job.forever)
+    counts = Counter(node.state for node in nodes)
     jobs = "job" if counts[State.FINISHED] == 1 else "jobs"
     news = [f"{counts[State.FINISHED]} {jobs} finished in {duration:.1f}s"]
     others = State.FAILED, State.CANCELLED, State.SKIPPED
@@ -219,7 +229,7 @@ def _bad_news(
     if shutdown_failures:
         last_resort = f"shutdown failed: {names_of(shutdown_failures, 3)}"
     else:
-        last_resort = f"the run was cancelled: {plan.stop_text}"
+        last_resort = _cancelled_run(plan)
     return _worst_of(plan) or last_resort
 
 

@@ -1109,6 +1109,10 @@ def test_why_before_and_while_it_runs() -> None:
 
 WHY: dict[str, tuple[Callable[[], Engine], list[str]]] = {
     "success": (lambda: Engine(Job(nothing), Job(nothing)), ["2 jobs finished in 0.0s"]),
+    "success inside": (
+        lambda: Engine(Engine(Job(nothing), Job(nothing)), Job(for_ever, forever=True)),
+        ["2 jobs finished in 0.0s"],
+    ),
     "failure": (lambda: Engine(Job(fail, label="a")), ["a failed: ValueError: boom"]),
     "timeout": (lambda: Engine(Job(for_ever, label="a"), timeout=2), ["2s", "a"]),
     "abandoned": (lambda: Engine(Stubborn(label="a"), timeout=2, critical=False), ["2s", "a"]),
@@ -1134,6 +1138,24 @@ def test_why_is_one_line_that_names_the_culprit(case: str) -> None:
     assert engine.why().isprintable()
     for word in words:
         assert word in engine.why()
+
+
+@pytest.mark.parametrize(
+    ("cancel", "told"),
+    [
+        (lambda engine: engine.jobs[0].cancel(), "a cancelled: by hand"),
+        (lambda engine: engine.cancel(), "the run was cancelled by hand"),
+        (lambda engine: engine.cancel("too hot"), "the run was cancelled: too hot"),
+    ],
+)
+def test_why_says_once_what_was_cancelled(cancel: Callable[[Engine], bool], told: str) -> None:
+    async def stop() -> None:
+        assert cancel(engine)
+
+    critical = told.startswith("a ")
+    engine = Engine(Job(for_ever, label="a", critical=critical), Job(stop, critical=False))
+    play(engine)
+    assert engine.why() == told
 
 
 def test_failures_at_every_depth() -> None:
