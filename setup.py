@@ -12,7 +12,9 @@ GRAPH = ["graphviz>=0.20"]
 NODESETS = ["ClusterShell>=1.9"]
 
 # What working on the project needs.
+PYTEST = ["pytest>=9"]
 TEST = [
+    *PYTEST,
     *RETRY,
     *GRAPH,
     *NODESETS,
@@ -21,7 +23,6 @@ TEST = [
     "nbclient>=0.10",
     "nbformat>=5.10",
     "pyte>=0.8.2",
-    "pytest>=9",
     "setuptools>=77.0.3",  # one test builds the wheel, without the network
 ]
 LINT = ["mypy>=1.15", "ruff>=0.11"]
@@ -29,7 +30,8 @@ LINT = ["mypy>=1.15", "ruff>=0.11"]
 UVLOOP = ["uvloop>=0.21"]
 # The peers that the benchmarks compare with, where they are installed.
 BENCH = ["asynciojobs==0.21.3", "trio>=0.27"]
-DOCS = ["furo>=2024.8", "sphinx>=8"]
+# The pages have the docstrings of the pytest plugins, which sphinx has to import.
+DOCS = [*PYTEST, "furo>=2024.8", "sphinx>=8"]
 
 setup(
     name="orchestrion",
