@@ -87,15 +87,17 @@ class Job(AbstractJob):
             self._coshutdown: Any = None
             if coshutdown is not None:
                 self._coshutdown = coshutdown = coroutine_giver(coshutdown, "coshutdown=")
-            if not args and type(corun) is FunctionType and corun.__code__.co_flags & CO_COROUTINE:
+            if type(corun) is FunctionType and corun.__code__.co_flags & CO_COROUTINE:
                 self._corun: Any = corun
-                self._args, self._keywords = args, None
+                self._args = args
+                self._keywords = None
             else:
                 if isinstance(corun, CoroutineType):
                     self._refuse_for_coroutine(corun, args)
                 corun = coroutine_giver(corun, "Job")
                 self._once = corun if isinstance(corun, Once) else None
                 self._corun, self._args, self._keywords = parts_of(corun, args)
+            if self._args or self._keywords:
                 self._takes_results_of = require_arguments(self, self._args, self._keywords)
             if engine is not None:
                 engine.add(self)

@@ -203,7 +203,12 @@ class AbstractJob:
         >>> d.requires(b, remove=True)
         <Job `d' idle - [requires [a, c]]>
         """
-        self._relate("requires", jobs, remove)
+        is_first = self._required is None and self._engine is None and not remove
+        given = _as_given(jobs, self) if is_first else None
+        if given is not None:  # as mostly; the same as `_relate` would do
+            self._required = given
+        else:
+            self._relate("requires", jobs, remove)
         return self
 
     def after(self, *jobs: Jobs, remove: bool = False) -> AbstractJob:
@@ -353,6 +358,17 @@ class AbstractJob:
 
 _FEW = 8
 """To look through so many jobs is as fast as to look one up, and a tuple is smaller than a dict."""
+
+
+def _as_given(jobs: tuple[Jobs, ...], job: AbstractJob) -> Related:
+    """Return `jobs`, for `job` to wait for, if they are just that or one list of it; else None."""
+    given: tuple[Any, ...] = tuple(jobs[0]) if len(jobs) == 1 and type(jobs[0]) is list else jobs
+    for each in given:
+        if not isinstance(each, AbstractJob) or each is job:
+            return None
+    if len(given) <= 1 or (len(given) <= _FEW and len(set(given)) == len(given)):
+        return given or None
+    return _with(None, list(dict.fromkeys(given)))
 
 
 def _with(known: Related, jobs: list[AbstractJob]) -> Related:
