@@ -107,8 +107,8 @@ class Sshd:
 
     def start(self) -> None:
         """Make keys and folder, and start; skips the test where a needed program is missing."""
-        self._sshd = _program("sshd", "openssh-server")
-        keygen = _program("ssh-keygen", "openssh-client")
+        self._sshd = program("sshd", "openssh-server")
+        keygen = program("ssh-keygen", "openssh-client")
         if self._stranger:
             _require_mount_namespace()
         # Not below pytest's own temporary folder: that one is closed to other users.
@@ -215,7 +215,7 @@ class Sshd:
             line = f"{PLAIN_USER}:x:{PLAIN_UID}:{PLAIN_UID}::{self.home}:/bin/sh\n"
             self._overlay("passwd", Path("/etc/passwd").read_text() + line)
         if self._sudoers is not None:
-            _program("sudo", "sudo")
+            program("sudo", "sudo")
             if not self._stranger:
                 pytest.skip("only root can make rules for sudo")
             self._overlay("shadow", f"{PLAIN_USER}:{HASHED}:20000:0:99999:7:::\n", 0o600)
@@ -314,7 +314,8 @@ def _is_sshd(process: Process) -> bool:
     return process.name in ("sshd", "sshd-session", "sshd-auth")
 
 
-def _program(name: str, package: str) -> str:
+def program(name: str, package: str) -> str:
+    """Return the path of a program; skip the test that asks for one that is not here."""
     # Servers live in sbin, which is not on everybody's PATH.
     path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
     found = shutil.which(name, path=path)

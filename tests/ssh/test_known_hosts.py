@@ -16,7 +16,7 @@ from engine import Engine
 from sshjobs import HostKeyChanged, HostKeyUnknown, SshError, SshJob, SshNode
 from sshjobs.hostkeys import look_up, record
 from tests.ssh.conftest import node_of
-from tests.sshd import Sshd
+from tests.sshd import Sshd, program
 
 KEY = asyncssh.generate_private_key("ssh-ed25519")
 OTHER = asyncssh.generate_private_key("ecdsa-sha2-nistp256")
@@ -33,6 +33,12 @@ def why_not(node: SshNode) -> SshError:
     error = job.raised_exception()
     assert isinstance(error, SshError)
     return error
+
+
+def hash_names(file: Path) -> None:
+    """Have OpenSSH replace the names in a file by hashes of theirs."""
+    keygen = program("ssh-keygen", "openssh-client")
+    subprocess.run([keygen, "-H", "-f", file], check=True, capture_output=True)
 
 
 def works(node: SshNode) -> bool:
@@ -179,7 +185,7 @@ def test_names_and_ports(file: Path) -> None:
 
 def test_hashed_names(file: Path) -> None:
     file.write_text(line("fit01"))
-    subprocess.run(["ssh-keygen", "-H", "-f", file], check=True, capture_output=True)
+    hash_names(file)
     assert "fit01" not in file.read_text()
     assert look_up((str(file),), "fit01", 22).keys
 
@@ -251,7 +257,7 @@ def test_a_name_is_the_same_in_capitals(file: Path) -> None:
 def test_a_large_file_is_no_burden(file: Path) -> None:
     rest = line("").strip()
     file.write_text("".join(f"fit{number} {rest}\n" for number in range(5000)))
-    subprocess.run(["ssh-keygen", "-H", "-f", file], check=True, capture_output=True)
+    hash_names(file)
     start = time.process_time()
     assert look_up((str(file),), "fit4999", 22).keys
     assert not look_up((str(file),), "fit5000", 22).keys
