@@ -24,10 +24,10 @@ from .rows import rows
 from .run import Run, logger
 from .text import safe_error, safe_line
 from .ticks import (
-    JobAdded,
     JobOutput,
     JobProgress,
     JobReady,
+    JobRow,
     JobState,
     JobStopping,
     RunStopping,
@@ -100,6 +100,9 @@ class Conductor:
         self._deadline: float | None = None
         self._timers: list[asyncio.TimerHandle] = []
         self._wake: asyncio.Future[None] | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._cancelled_before = 0
+        """How often its task had been cancelled before it was given to this."""
         self._paused: dict[Node, asyncio.Future[None]] = {}
         self._due_later: set[Node] = set()
         self._to_do: list[Instruction] | None = None
@@ -118,6 +121,8 @@ class Conductor:
         That cancellation is kept in `cancelled`, for the caller to raise once all is done.
         """
         self.run.conductors.append(self)
+        self._task = asyncio.current_task()
+        self._cancelled_before = 0 if self._task is None else self._task.cancelling()
         now = self.loop.time()
         if timeout is not None:
             self._timeout = timeout
@@ -135,6 +140,7 @@ class Conductor:
             for timer in self._timers:
                 timer.cancel()
             self._timers.clear()
+            self._task = None
             self.run.conductors.remove(self)
 
     def take_cancelled(self) -> asyncio.CancelledError | None:
@@ -155,6 +161,11 @@ class Conductor:
             self.stop(StopReason.SIGNAL, f"interrupted by {Interrupted(signum)}")
         else:
             self.stop(StopReason.CANCELLED, WAS_CANCELLED)
+
+    def _is_being_cancelled(self) -> bool:
+        """Tell whether it was cancelled from outside and is about to learn so."""
+        task = self._task
+        return task is not None and task.cancelling() > self._cancelled_before
 
     # -- from outside, and from jobs ---------------------------------------------------------
 
@@ -191,11 +202,16 @@ class Conductor:
         for line in lines:
             self.run.tell(JobOutput, job, stream, line)
 
-    def added(self, nodes: list[Node], parent: str | None, first: int) -> None:
-        """Tell of jobs that were added while running; for the rest see :func:`engine.rows.rows`."""
-        if self.run.tells:
-            for row in rows(nodes, parent, first):
-                self.run.tell(JobAdded, row)
+    def added(
+        self, nodes: list[Node], parent: str | None, first: int, then: list[Instruction]
+    ) -> None:
+        """Tell of jobs that were added while running, then perform what comes of it.
+
+        For the other arguments see :func:`engine.rows.rows`.  The ids are given out at once: a
+        reader that is called meanwhile may add more.
+        """
+        told = [(Do.ADDED, list(rows(nodes, parent, first)))] if self.run.tells else []
+        self.perform([*told, *then])
 
     def forsake(self) -> None:
         """The loop has stopped for good: settle all that was going on without it."""
@@ -270,6 +286,9 @@ class Conductor:
 
     def _tell_ready(self, node: Node) -> None:
         self.run.tell(JobReady, node.id)
+
+    def _tell_added(self, added: list[JobRow]) -> None:
+        self.run.tell_added(added)
 
     def _tell_stopping(self, reason: StopReason) -> None:
         if self.run.conductors[:1] == [self]:
@@ -405,6 +424,9 @@ class Conductor:
                 self.run.conductors[0].stop(StopReason.CRITICAL_FAILURE, f"{name} failed")
 
     def _ended_cancelled(self, node: Node, name: str, error: asyncio.CancelledError) -> None:
+        if node.stop is None and self._is_being_cancelled():
+            # With all other tasks of the loop, as at the end of asyncio.run, in whatever order.
+            self.stop(StopReason.CANCELLED, WAS_CANCELLED)
         if node.stop is None and node.state is State.SCHEDULED:
             node.stop = (Stop.HAND, "its task was cancelled while it waited for its next attempt")
         if node.stop is None:
@@ -479,6 +501,7 @@ _HOW: dict[Do, Callable[..., None]] = {
     Do.MORE: Conductor._more,
     Do.WAKE: Conductor._wake_up,
     Do.OVER: Conductor._over,
+    Do.ADDED: Conductor._tell_added,
 }
 
 _OURS = frozenset({__file__, Attempts.make.__code__.co_filename})

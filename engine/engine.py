@@ -35,7 +35,7 @@ from .job import AbstractJob
 from .jobset import JobList, JobSet, foreign
 from .listing import debrief, label_of, listing, show, stats
 from .options import check_count, check_timeout
-from .plan import Node, Plan
+from .plan import Instruction, Node, Plan
 from .run import Run
 from .sequence import Sequence
 from .shutdown import shut_down, tell_of, with_shutdown
@@ -152,13 +152,14 @@ class Engine(JobSet):
         now = conductor.loop.time()
         for job in newcomers:
             self._make_node(job, plan)
-        conductor.added([_node_of(job) for job in newcomers], self._parent_id(), self._first_number)
+        late: list[Instruction] = []
         for job in newcomers:
             for requires, needs in (True, job.required), (False, job.awaited):
                 for need in needs:
-                    late = plan.link_late(_node_of(job), _node_of(need), requires, now)
-                    conductor.perform(late)
-            conductor.perform(plan.add(_node_of(job), now))
+                    late += plan.link_late(_node_of(job), _node_of(need), requires, now)
+            late += plan.add(_node_of(job), now)
+        nodes = [_node_of(job) for job in newcomers]
+        conductor.added(nodes, self._parent_id(), self._first_number, late)
 
     def before_relation(self, job: AbstractJob, needs: Iterable[AbstractJob], how: str) -> None:
         """Refuse a relation that is known to be wrong; called by the jobs of this engine."""
@@ -337,7 +338,7 @@ class Engine(JobSet):
         self._first_number = first_number
         for inner in nodes_at_every_depth(node.inner):
             inner.began_before = inner.job in started
-        outer.added(node.inner.nodes, node.id or None, first_number)
+        outer.added(node.inner.nodes, node.id or None, first_number, [])
 
     @asynccontextmanager
     async def _at_work_with(

@@ -86,6 +86,8 @@ class Do(Enum):
     """(wake,): a slot of a pool is free, call `wake`."""
     OVER = auto()
     """(): nothing is alive any more and nothing will start."""
+    ADDED = auto()
+    """(rows,): tell of jobs that were added; from those who add them, as the plan knows no rows."""
 
 
 TELL = Do.TELL  # looked up for every job

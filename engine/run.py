@@ -25,7 +25,18 @@ from .errors import Stuck, names_of
 from .plan import Node, Plan
 from .rows import rows_of
 from .text import safe_error, safe_line
-from .ticks import JobState, Message, RunEnded, RunStarted, State, StopReason, Tick, maker
+from .ticks import (
+    JobAdded,
+    JobRow,
+    JobState,
+    Message,
+    RunEnded,
+    RunStarted,
+    State,
+    StopReason,
+    Tick,
+    maker,
+)
 from .verdict import Verdict, counts_of
 
 if TYPE_CHECKING:
@@ -100,6 +111,16 @@ class Run:
         if self.tells and not self._has_ended:
             self.it_is(self.loop.time())
             self._hand_round(kind(self.id, self._next(), self._at, self._wall, *fields))
+
+    def tell_added(self, rows: list[JobRow]) -> None:
+        """Tell of jobs that were added together: of all before anything else about one of them."""
+        if rows and not self._has_ended:
+            self.it_is(self.loop.time())
+            *first, last = (
+                JobAdded(self.id, self._next(), self._at, self._wall, row) for row in rows
+            )
+            self._untold.extend(first)
+            self._hand_round(last)
 
     def it_is(self, now: float) -> None:
         """Say what time it is, for those events that happen at one and the same time."""

@@ -122,6 +122,8 @@ class _Checker:
         self.attempts: Counter[str] = Counter()
         self.ready: set[str] = set()
         self.past: set[str] = set()
+        self.tried_again: dict[str, list[str]] = {}
+        self.unchecked: list[tuple[JobAdded, JobRow]] = []
         self.last: Tick | None = None
         self.stopping = False
         self.ended = False
@@ -143,6 +145,8 @@ class _Checker:
             self.expect(tick.run == self.last.run, tick, f"is of run {tick.run}")
             self.expect(tick.at >= self.last.at, tick, "goes back in time")
         self.last = tick
+        if type(tick) is not JobAdded:
+            self.check_added()
         job = getattr(tick, "job", None)
         if job is not None and job not in self.states:
             self.expect(False, tick, f"is about an unknown job {job!r}")
@@ -160,8 +164,16 @@ class _Checker:
             self.check_row(tick, row)
 
     def job_added(self, tick: JobAdded) -> None:
+        if tick.row.engine is not None:
+            self.past.update(self.tried_again.pop(tick.row.engine, ()))
         self.add(tick, tick.row)
-        self.check_row(tick, tick.row)
+        # Those added together are told one after the other, and may wait for each other.
+        self.unchecked.append((tick, tick.row))
+
+    def check_added(self) -> None:
+        for tick, row in self.unchecked:
+            self.check_row(tick, row)
+        self.unchecked.clear()
 
     def job_state(self, tick: JobState) -> None:
         job, old, new = tick.job, tick.old, tick.new
@@ -172,8 +184,9 @@ class _Checker:
         if new is State.RUNNING:
             self.attempts[job] += 1
             if self.attempts[job] > 1:
-                # The jobs of a nested engine that is tried again are told of as added, anew.
-                self.past.update(self.all_inside(job))
+                # The jobs of a nested engine that is tried again are told of as added, anew;
+                # unless it is cancelled before it has begun: then the old ones remain.
+                self.tried_again[job] = list(self.all_inside(job))
             engine = self.rows[job].engine
             inside = engine is None or self.states.get(engine) is State.RUNNING
             self.expect(inside, tick, f"starts job {job} while its engine {engine} does not run")

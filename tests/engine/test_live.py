@@ -572,6 +572,35 @@ def test_from_another_thread(what: str) -> None:
     assert "from a thread" in engine.why()
 
 
+@pytest.mark.parametrize("turns", [1, 2, 3, 20])
+@pytest.mark.parametrize("is_first", [True, False])
+def test_all_tasks_of_the_loop_are_cancelled_at_once(
+    turns: int, is_first: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As at the end of asyncio.run, in whatever order: the run is cancelled, and nothing failed."""
+    inner = Engine(Job(for_ever))
+    job = Job(for_ever)
+    late = Job(nothing).after(job)
+    engine = Engine(job, inner, late, message_queue=Story())
+
+    async def main() -> None:
+        task = asyncio.create_task(engine.corun())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for each in sorted(tasks, key=lambda each: (each is task) != is_first):
+            each.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+
+    asyncio.run(main())
+    engine.message_queue.check()
+    assert caplog.records == []
+    assert engine.state is CANCELLED
+    assert engine.failures == {}
+    assert late.state is SKIPPED
+
+
 # -- by those who read its events ------------------------------------------------------------
 
 
@@ -664,6 +693,36 @@ def test_whatever_a_tick_adds_and_cancels_the_story_is_legal(seq: int) -> None:
     assert run_virtual(lasts(engine.corun())) <= 1
     story.check()
     assert all(job.is_done() for job in engine.iterate_jobs())
+
+
+@pytest.mark.parametrize("told", range(1, 4))
+def test_a_tick_that_meddles_with_what_is_just_being_added(told: int) -> None:
+    """All that was added is told before anything else about it, and each job of it once."""
+    first, second = Job(nothing), Job(nothing)
+    late = Engine(first, second.requires(first), label="late")
+
+    def meddle() -> None:
+        first.cancel("tick")
+        late.add(Job(nothing, required=second))
+
+    def when(tick: Tick) -> bool:
+        return isinstance(tick, JobAdded) and tick.row.id == ("2", "2.1", "2.2")[told - 1]
+
+    engine = Meddler(during(lambda: engine.add(late)), when=when, do=meddle)
+    engine.message_queue = story = Story()
+    assert not play(engine)
+    assert engine.errors == []
+    story.check()
+    assert [job.state for job in late] == [CANCELLED, SKIPPED, SKIPPED]
+
+
+def test_jobs_added_together_may_wait_for_later_ones() -> None:
+    first, second = Job(nothing), Job(nothing)
+    first.requires(second)
+    story = Story()
+    engine = Engine(during(lambda: engine.update([first, second])), message_queue=story)
+    assert play(engine)
+    story.check()
 
 
 def test_a_tick_that_cancels_a_nested_job() -> None:

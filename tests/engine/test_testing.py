@@ -426,6 +426,23 @@ def test_a_legal_story_is_legal() -> None:
     check_story(story(*LEGAL_STORY))
 
 
+def test_jobs_of_an_engine_that_is_not_tried_again_after_all_still_count() -> None:
+    second = "", 2, 2
+    ended = (RunEnded, YES, "ok", {State.FINISHED: 1, State.CANCELLED: 1}, 1.0)
+    check_story(
+        story(
+            (RunStarted, "", ROWS[1:]),
+            *goes("2", *RUNS),
+            *goes("2.1", *RUNS),
+            *goes("2.1", State.RUNNING, State.FINISHED),
+            (JobState, "2", State.RUNNING, State.SCHEDULED, *second, 0.0),
+            (JobState, "2", State.SCHEDULED, State.RUNNING, *second),
+            (JobState, "2", State.RUNNING, State.CANCELLED, *second),
+            ended,
+        )
+    )
+
+
 def without(*positions: int) -> list[tuple[Any, ...]]:
     left = list(LEGAL_STORY)
     for position in sorted(positions, reverse=True):
