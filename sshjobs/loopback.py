@@ -244,6 +244,7 @@ async def _converse(
     pumps = [asyncio.create_task(_pump(*way, None)) for way in ways]
     await asyncio.wait({exited, closed}, return_when=asyncio.FIRST_COMPLETED)
     await _cancel(feeding, *pumps)
+    streams.end_input()  # who was left behind may wait for it
     if not closed.done():
         await asyncio.gather(*(_pump(*way, _LINGER) for way in ways))
         status = await exited
@@ -426,6 +427,11 @@ class _Streams:
         """Tell the terminal, if there is one, how many columns and rows it has."""
         if self.terminal is not None:
             termios.tcsetwinsize(self.terminal, (size[1], size[0]))
+
+    def end_input(self) -> None:
+        """Have nothing more come from stdin, as sshd does once a command has ended."""
+        if self.terminal is None and not self.stdin.is_closing():
+            self.stdin.transport.abort()
 
     def release(self) -> None:
         """Close the ends that were given to the command."""

@@ -62,11 +62,12 @@ _KILLER = (
     'rm -rf "$d"'
 )
 # All on one line, so that the shell counts the lines of the command as the user does.  Who looks at
-# the processes over there is to see where it comes from.
+# the processes over there is to see where it comes from.  Who has a folder to remove holds the error
+# output meanwhile: the session stays open, and the command is not over before it is gone.
 _WATCHDOG = (
     ": orchestrion; exec 3<&0 <{stdin}; "
     '({{ trap "" HUP INT TERM; read -r x; if kill -0 $$; then exec </dev/null; '
-    "{killer}; fi; {clean}}} <&3 3<&- >/dev/null 2>&1 &); "
+    "{killer}; fi; {clean}}} <&3 {hold} >/dev/null 2>&1 &); "
     "exec 3<&-; "
 )
 # Variables of ours have names that nobody exports: the command would see them.
@@ -212,12 +213,15 @@ def _is_encodable(text: str) -> bool:
     return True
 
 
-def _watchdog(group: str = "$$", stdin: str = "/dev/null", folder: str = "") -> str:
+def _watchdog(
+    group: str = "$$", stdin: str = "/dev/null", folder: str = "", *, hold: bool = False
+) -> str:
     call = f"sh -c {shlex.quote(_KILLER)} sh {group} {folder}"
     return _WATCHDOG.format(
         stdin=stdin,
         killer=f"command -v setsid && exec setsid {call}; exec {call}",
         clean=f"rm -rf {folder}; " if folder else "",
+        hold="3>&2" if hold else "3<&-",
     )
 
 
@@ -276,10 +280,10 @@ def _by_stdin(launch: Launch, line_shell: str) -> Way:
         script += _UNPACK.format(size=len(blob), cannot=CANNOT) + _move(files)
     if launch.sudo:
         # Both watchdogs wait for the same end of file: ours, and the one that may kill what is
-        # root's.
-        script += _watchdog("$$", "&0", folder) + _sudo(launch)
+        # root's.  Only ours holds on: sudo may wait until nobody has its outputs open.
+        script += _watchdog("$$", "&0", folder, hold=True) + _sudo(launch)
     else:
-        script += _watchdog("$$", stdin, folder) + rest
+        script += _watchdog("$$", stdin, folder, hold=bool(files)) + rest
     text = f"{mark}-begin\n{script}{mark}-end\n"
     return Way(_READER.format(mark=mark), _encode(text) + blob, mark)
 

@@ -131,6 +131,21 @@ def test_private_files(tmp_path: Path) -> None:
     wait_until(lambda: not list(tmp_path.glob("tmp.*")), 5, "the folder to be removed")
 
 
+def test_private_files_are_gone_once_all_is_said(tmp_path: Path) -> None:
+    """Who waits for the end of the outputs, as a job does, finds nothing of a script any more."""
+    how = way(Launch((Private("mine"),), files={"mine": b"echo $0"}), "sh")
+    process = subprocess.run(
+        ["sh", "-c", how.command],
+        input=how.stdin,
+        capture_output=True,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        start_new_session=True,
+        check=True,
+    )
+    assert process.stdout.decode().splitlines()[-1].startswith(f"{tmp_path}/tmp.")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_programs_run_where_none_are_allowed(tmp_path: Path) -> None:
     """A folder for temporary files that is mounted `noexec`, as the hardened have it."""
     if subprocess.run(["unshare", "--mount", "true"], check=False).returncode != 0:
