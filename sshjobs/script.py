@@ -62,8 +62,8 @@ _KILLER = (
     'rm -rf "$d"'
 )
 # All on one line, so that the shell counts the lines of the command as the user does.  Who looks at
-# the processes over there is to see where it comes from.  Who has a folder to remove holds the error
-# output meanwhile: the session stays open, and the command is not over before it is gone.
+# the processes over there is to see where it comes from.  Who has a folder to remove holds the
+# error output meanwhile: the session stays open, and the command is not over before it is gone.
 _WATCHDOG = (
     ": orchestrion; exec 3<&0 <{stdin}; "
     '({{ trap "" HUP INT TERM; read -r x; if kill -0 $$; then exec </dev/null; '
