@@ -28,7 +28,6 @@ from .ticks import (
     JobProgress,
     JobReady,
     JobRow,
-    JobState,
     JobStopping,
     RunStopping,
     State,
@@ -213,24 +212,41 @@ class Conductor:
         told = [(Do.ADDED, list(rows(nodes, parent, first)))] if self.run.tells else []
         self.perform([*told, *then])
 
-    def forsake(self) -> None:
+    def forsake(self, reason: str) -> None:
         """The loop has stopped for good: settle all that was going on without it."""
-        now, text = self.loop.time(), "left at once by a second Ctrl-C"
-        for node in nodes_at_every_depth(self.plan):
-            task, node.handle = node.handle, None
-            if task is not None and not task.has_begun:
-                task.get_coro().close()  # else Python complains that it was never awaited
-            elif task is not None and task.done() and not task.cancelled():
-                task.exception()  # else asyncio complains that nobody looked at it
-            if node.state is State.RUNNING and node.job.pool is not None:
-                for wake in node.job.pool.give_back(node):
-                    wake()
-            if not node.state.is_over:
-                old, node.state = node.state, State.CANCELLED if node.attempt else State.SKIPPED
-                node.reason, node.ended_at = text, now
-                self.run.tell(JobState, node.id, old, node.state, text, max(node.attempt, 1))
         for timer in self._timers:
             timer.cancel()
+        now = self.loop.time()
+        # The jobs of a nested engine before itself; and all of them before anything is told, as
+        # who is told may ask for more.
+        nodes = list(nodes_at_every_depth(self.plan))[::-1]
+        ended = [(node, node.state) for node in nodes if not node.state.is_over]
+        for node, old in ended:
+            self._forsake(node)
+            if old is State.RUNNING and node.job.pool is not None:
+                for wake in node.job.pool.give_back(node):
+                    wake()
+            node.state = State.CANCELLED if node.attempt else State.SKIPPED
+            node.reason, node.ended_at = reason, now
+        stopping, self.plan.stopping = self.plan.stopping, StopReason.SIGNAL
+        for plan in self.plan, *(node.inner for node in nodes if node.inner is not None):
+            plan.has_begun = plan.is_over = True
+        if stopping is None:
+            self.run.tell(RunStopping, StopReason.SIGNAL)
+        if self.run.tells:
+            self.run.it_is(self.loop.time())
+            for node, old in ended:
+                self.run.tell_state(
+                    (_TELL, node, old, node.state, reason, max(node.attempt, 1), None)
+                )
+
+    def _forsake(self, node: Node) -> None:
+        """Nobody will look at the task of `node` any more: see that nothing complains of that."""
+        task, node.handle = node.handle, None
+        if task is not None and not task.has_begun:
+            task.get_coro().close()  # else Python says that it was never awaited
+        elif task is not None and task.done() and not task.cancelled():
+            task.exception()  # else asyncio says that it was never retrieved
 
     def poke(self) -> None:
         """A pool has a free slot; called by whoever gave it back, from any thread."""

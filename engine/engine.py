@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from operator import attrgetter
@@ -221,7 +221,10 @@ class Engine(JobSet):
         try:
             return loops.run(self._orchestrate(timeout))
         except (KeyboardInterrupt, SystemExit) as error:
-            self._left(130 if isinstance(error, KeyboardInterrupt) else error.code)
+            status = 130 if isinstance(error, KeyboardInterrupt) else error.code
+            if self._verdict is not None and self._verdict.ok and isinstance(status, int):
+                # The run was all but over when the signal came.
+                self._verdict = replace(self._verdict, exit_status=status)
             raise
 
     async def _orchestrate(self, timeout: float | None) -> bool:
@@ -346,21 +349,26 @@ class Engine(JobSet):
     ) -> AsyncIterator[None]:
         """Have `conductor` perform the plan; afterwards let go of what only that needed."""
         self._conductor = conductor
+        not_left = loops.if_left(self._left_at_once) if is_outermost else None
         try:
             yield
         except loops.LeaveNow:
-            raise  # nothing is let go yet: `_left` has to tell what was going on
+            raise  # nothing is let go yet: `_left_at_once` has to tell what was going on
         except BaseException:
-            self._has_ended(conductor.plan, is_outermost)
+            self._has_ended(conductor, not_left)
             raise
-        self._has_ended(conductor.plan, is_outermost)
+        self._has_ended(conductor, not_left)
 
-    def _has_ended(self, plan: Plan, is_outermost: bool) -> None:
+    def _has_ended(self, conductor: Conductor, not_left: Callable[[], None] | None) -> None:
+        """Its end has come; `not_left` is that of the outermost engine, see `loop.if_left`."""
+        if self._conductor is not conductor:  # it was left at once; this comes when it is freed
+            return
         self._conductor = None
         if self._verdict is None:
             self._verdict = Verdict(False, "it ended by an error of its own", (), 1)
-        if is_outermost:
-            self._let_go(plan)
+        if not_left is not None:
+            not_left()
+            self._let_go(conductor.plan)
 
     def _let_go(self, plan: Plan) -> None:
         """The run is over at every depth: it is nobody's any more."""
@@ -491,18 +499,18 @@ class Engine(JobSet):
         conductor.run.in_loop_at_once(conductor.cancel, node, reason)
         return True
 
-    def _left(self, status: object) -> None:
-        """A signal, or a job, has ended more than the run."""
-        conductor, self._conductor = self._conductor, None
-        if conductor is not None:  # left at once, in its middle: say so of all that was in it
-            conductor.forsake()
-            for inner in self._inside():
-                inner._conductor = None
-            self._let_go(conductor.plan)
-            self._verdict = Verdict(False, "left at once by a second Ctrl-C", (), 130)
-        elif self._verdict is not None and self._verdict.ok and isinstance(status, int):
-            # The run was all but over when the signal came.
-            self._verdict = replace(self._verdict, exit_status=status)
+    def _left_at_once(self) -> None:
+        """The second Ctrl-C has ended the run in its middle: say so of all that was in it."""
+        conductor, root = self._conductor, self._place
+        assert conductor is not None, "this is taken back at the end of the run"
+        assert root is not None
+        verdict = self._verdict = Verdict(False, "left at once by a second Ctrl-C", (), 130)
+        for engine in self, *self._inside():
+            engine._conductor = None
+        conductor.forsake(verdict.why)
+        root.state, root.reason, root.ended_at = State.CANCELLED, verdict.why, conductor.loop.time()
+        conductor.run.ended(conductor.plan, verdict, root.ended_at - (root.started_at or 0.0))
+        self._let_go(conductor.plan)
 
     # -- shutdown ----------------------------------------------------------------------------
 

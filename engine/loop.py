@@ -15,7 +15,7 @@ import inspect
 import os
 import signal
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, Self, TypeVar
@@ -73,6 +73,8 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
             f"run() takes a coroutine, as run(main()), not {safe_repr(coroutine, 80)}", coroutine
         )
     own = _own_loop()
+    left: list[Callable[[], None]] = []
+    outer = _if_left.set(left)
     result: T
     try:
         if not _is_loop_running():
@@ -82,10 +84,34 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
             # Our own loop may be what called us, from a job say: the helper then makes another.
             result = _drive_elsewhere(None if own.is_running() else own.get(), coroutine)
     except LeaveNow as error:
-        own.abandon()
+        try:
+            for call in left:
+                call()
+        finally:
+            own.abandon()
         # With its traceback, which says where the program was.
         raise KeyboardInterrupt().with_traceback(error.__traceback__) from None
+    finally:
+        _if_left.reset(outer)
     return result
+
+
+_if_left: contextvars.ContextVar[list[Callable[[], None]] | None] = contextvars.ContextVar(
+    "if_left", default=None
+)
+"""What the `run` that goes on calls if it is left in its middle."""
+
+
+def if_left(call: Callable[[], None]) -> Callable[[], None]:
+    """Have `call` called if the second Ctrl-C leaves what runs here; return what takes that back.
+
+    It is not called where the loop is somebody else's, who then cancels what is left in it.
+    """
+    calls = _if_left.get()
+    if calls is None:
+        return lambda: None
+    calls.append(call)
+    return functools.partial(calls.remove, call)
 
 
 @contextmanager

@@ -466,6 +466,61 @@ def test_a_second_one_leaves_at_once_and_the_next_run_is_not_hurt() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+LEAVES_TELLING = """
+from engine import RunStopping, watch
+from engine.testing import Story
+
+async def stuck():
+    signal.raise_signal(signal.SIGINT)
+    signal.raise_signal(signal.SIGINT)
+    time.sleep(30)
+
+async def read(queue):
+    while True:
+        await queue.get()
+
+class Meddler:
+    def put_nowait(self, tick):
+        if story.ticks[-1].seq > 10:
+            engine.cancel()
+            for job in engine.iterate_jobs():
+                job.cancel()
+
+def leave(door):
+    global engine, story
+    queue, story = asyncio.Queue(), Story()
+    bus = Job(read, queue, forever=True)
+    inner = Engine(Job(work), Job(nothing))
+    inner.jobs[1].requires(inner.jobs[0])
+    engine = Engine(bus, inner, Job(nothing, required=inner), message_queue=queue)
+    engine.add(Job(stuck, after=bus))
+    try:
+        with watch(lambda engine: story), watch(lambda engine: Meddler()):
+            door()
+    except KeyboardInterrupt:
+        print(engine.exit_status, engine.state, engine.stats())
+    story.check()
+    stopping = [tick.reason.value for tick in story.ticks if isinstance(tick, RunStopping)]
+    print(stopping, story.ticks[-1].ok, story.ticks[-1].why)
+
+leave(lambda: engine.orchestrate())
+leave(lambda: run(engine.corun()))
+engine.keep_only(engine.jobs[1:3])
+print(engine.orchestrate(timeout=0.1))
+"""
+
+
+def test_a_run_that_is_left_at_once_tells_its_end() -> None:
+    """To all its readers, as their loop is not closed yet; and whatever door it went through."""
+    done = python(PRELUDE + LEAVES_TELLING, "-W", "error")
+    left = [
+        "130 cancelled 6 jobs: 4 cancelled, 2 skipped",
+        "['signal'] False left at once by a second Ctrl-C",
+    ]
+    assert done.stdout.splitlines() == [*left, *left, "started", "cancelled", "False"]
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 # -- signals, in programs of their own -------------------------------------------------------
 
 
