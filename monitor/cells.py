@@ -7,10 +7,12 @@ text is the sum of the widths of its characters, on every terminal and wherever 
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 import urwid
 
+_CLAUSE = re.compile(r": +(?=[^\W\d_]|\[)")  # numbers and what is quoted belong to what they follow
 _FLAGS = range(0x1F1E6, 0x1F200)  # two of them join into one flag: shown as plain letters
 _SKIN_TONES = range(0x1F3FB, 0x1F400)  # they melt into the emoji before them
 
@@ -113,6 +115,39 @@ def cut_middle(text: str, cells: int, dots: str = "…") -> str:
         return cut(text, cells)
     tail = cut(text[::-1], room // 2)[::-1]
     return cut(text, room - width(tail)) + dots + tail
+
+
+def cut_reason(text: str, cells: int, dots: str = "…") -> str:
+    """Return a clean message cut to `cells`: first, clause by clause, what comes before the point.
+
+    What goes wrong is told from the outside in: kind of error, host, command, and at last what
+    happened.  So that is what is kept, from its beginning, and the kind where there is room for it;
+    if it is short, some of what comes before it.
+
+    >>> cut_reason("ValueError: node1: no such image on the server", 20)
+    '… no such image on …'
+    >>> cut_reason("Unreachable: node1: no connection to port 22: connection refused", 36)
+    'Unreachable: … connection refused'
+    >>> cut_reason("CommandFailed: node1: make -C /srv/www all: exit status 2", 34)
+    '… make -C /srv/ww…l: exit status 2'
+    """
+    if width(text) <= cells:
+        return text
+    room = cells - width(dots) - 1
+    kind, point, shorten = "", 0, cut_end
+    for colon in _CLAUSE.finditer(text):
+        left = width(text[colon.end() :])
+        if left < room // 2:
+            shorten = cut_middle
+            break
+        point = colon.end()
+        kind = kind or text[:point]
+        if left <= room:
+            break
+    if not point:
+        return shorten(text, cells, dots)
+    told = f"{dots} {text[point:]}"
+    return kind + told if width(kind + told) <= cells else shorten(told, cells, dots)
 
 
 def fit(text: str, cells: int) -> str:

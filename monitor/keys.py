@@ -132,7 +132,7 @@ KEYS = (
     Key("Enter", "log of the job", {"enter": _pane(Pane.LOG)}, "log"),
     Key("f", "keep the log at its end, or not", {"f": lambda desk: desk.view.toggle_follow()}),
     Key("d", "details of the job", {"d": _pane(Pane.DETAILS)}),
-    Key("w", "why the job waits", {"w": _pane(Pane.WHY)}, "why"),
+    Key("w", "why the job waits, or failed", {"w": _pane(Pane.WHY)}, "why"),
     Key("Tab", "go to the pane, or back", {"tab": lambda desk: desk.view.switch()}),
     Key("Esc", "close the pane, else drop the filter", {"esc": lambda desk: desk.view.close()}),
     Key("x", "cancel the job; asks", {"x": _cancel}, "cancel"),

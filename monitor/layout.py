@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from itertools import repeat
 
 from . import filters, states, wording
 from .cells import cut_end, width
@@ -138,7 +139,7 @@ class _Frame:
 
     def full(self) -> list[Row]:
         """Return the frame of a screen that has room for a list."""
-        run = self._inside(self._global(), self.columns)
+        run = self._inside(self._global(), self.columns, self.style.down)
         body = self._body()
         return [self._title(), run, *body, self._under(body[-1], self._bottom())]
 
@@ -208,14 +209,10 @@ class _Frame:
     def _global(self) -> Row:
         """Return the run in one line; what there is no room for goes, the least needed first."""
         counts, failed = self.model.counts, len(self.model.failures)
-        told = wording.counted(counts, failed)
         percent = f"{counts.percent}%"
         room = self.columns - 4
-        for word in ("", "wait", "ready", "cancel", "skip", "run"):
-            told = [part for part in told if not (word and part.endswith(word))]
-            used = sum(map(len, told)) + 2 * len(told) + len(percent)
-            if used <= room:
-                break
+        told = wording.squeezed(wording.counted(counts, failed), room - len(percent) - 2)
+        used = sum(map(len, told)) + 2 * len(told) + len(percent)
         segments: Row = []
         for part in told:
             segments += [(_COUNT_ATTRIBUTES.get(part.split()[-1], ""), part), ("", "  ")]
@@ -230,10 +227,10 @@ class _Frame:
 
     # ---- frame lines
 
-    def _inside(self, row: Row, columns: int) -> Row:
+    def _inside(self, row: Row, columns: int, right: str) -> Row:
         """Return a row between two borders, with a space on either side."""
-        down = self.style.down
-        return [("border", f"{down} "), *padded(row, columns - 4), ("border", f" {down}")]
+        left = self.style.down
+        return [("border", f"{left} "), *padded(row, columns - 4), ("border", f" {right}")]
 
     def _bottom(self) -> Row:
         """Return the lower border, with what is asked or told, else the keys."""
@@ -279,7 +276,17 @@ class _Frame:
         visible = self.view.look_into(len(lines), room)
         content = lines[visible.start : visible.stop]
         content += [[] for _ in range(room - len(content))]
-        return [self._rule(pane, columns), *(self._inside(line, columns) for line in content)]
+        marks = self._more(len(lines), visible, room)
+        return [self._rule(pane, columns), *map(self._inside, content, repeat(columns), marks)]
+
+    def _more(self, lines: int, visible: range, room: int) -> list[str]:
+        """Return the right border of each line of a pane, with marks where there are more lines."""
+        border = [self.style.down] * room
+        if visible.start > 0:
+            border[0] = self.style.up
+        if visible.stop < lines:
+            border[-1] = self.style.down_mark
+        return border
 
     def _rule(self, pane: Pane, columns: int) -> Row:
         """Return the line above a pane; it has the cursor if the keys act on the pane."""

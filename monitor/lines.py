@@ -106,7 +106,7 @@ class Plain(_Lines):
         self._takeover.stop()
         if complete and self._model.run.ended is None:
             told = summary(self._model, time.monotonic(), ascii_only=self._ascii_only)
-            self._gathered.append(f"{told[0]}\n")
+            self._gathered += (f"{line}\n" for line in told)
         if complete:
             self.refresh()
         self._writer.close()

@@ -131,6 +131,22 @@ class Model:
         wanted = (self.rows[other] for other in islice(line.wanted, line.met_first, None))
         return list(islice((other for other in wanted if not other.met), most))
 
+    def holders(self, job: str) -> list[JobLine]:
+        """Return the lines of the jobs that have the slots that a queued one waits for."""
+        line = self.rows[job]
+        if line.look is not states.SCHEDULED:
+            return []
+        if self._is_window_full(line):
+            members = map(self.rows.__getitem__, self._group_of(line).members)
+            return [it for it in members if it.state is _RUNNING and not it.row.forever]
+        pool = line.row.pool
+        return [it for it in self.rows.values() if it.state is _RUNNING and it.row.pool == pool]
+
+    def unfinished(self, group: Group) -> list[JobLine]:
+        """Return the lines right in a group that keep it from being over, those that run first."""
+        lines = [self.rows[job] for job in group.members]
+        return sorted((it for it in lines if not it.state.is_over), key=_rank)
+
     def dependents(self, job: str) -> Sequence[str]:
         """Return the ids of the jobs that wait, or waited, for this one."""
         return self._dependents.get(job, ())
@@ -164,10 +180,14 @@ class Model:
         return "waits"
 
     def _why_queued(self, line: JobLine) -> str:
-        group = self._group_of(line)
-        if group.window is not None and group.busy >= group.window and not line.row.forever:
+        if self._is_window_full(line):
+            group = self._group_of(line)
             return f"queued: window {group.busy}/{group.window}"
         return f"queued: pool {line.row.pool}" if line.row.pool else "queued"
+
+    def _is_window_full(self, line: JobLine) -> bool:
+        group = self._group_of(line)
+        return group.window is not None and group.busy >= group.window and not line.row.forever
 
     # ---- the run
 
@@ -357,6 +377,11 @@ def _how_far(line: JobLine) -> str:
     """Return what is known, in brackets, of a job that another one waits for."""
     if line.row.forever and line.state is State.RUNNING:
         return " (not ready)"
-    if line.state is State.RUNNING and line.percent is not None:
-        return f" ({line.percent:.0f}%)"
-    return ""
+    if line.state is not State.RUNNING:
+        return ""
+    percent = line.percent if line.group is None else line.group.counts.percent
+    return "" if percent is None else f" ({percent:.0f}%)"
+
+
+def _rank(line: JobLine) -> int:
+    return line.look.rank

@@ -10,7 +10,7 @@ from itertools import islice
 from engine import State
 
 from . import states, wording
-from .cells import cut_end, wrap
+from .cells import cut_end, width, wrap
 from .keys import KEYS
 from .model import Model
 from .records import JobLine, Said
@@ -29,6 +29,9 @@ LINES = 100
 
 _NAME = 10
 """Cells of the names of facts in the details."""
+
+_NOT_BEGUN = frozenset({State.IDLE, State.SCHEDULED})
+_FOR_THE_WORSE = frozenset({State.FAILED, State.CANCELLED, State.SKIPPED})
 
 
 def key_hints(style: Style) -> str:
@@ -159,33 +162,62 @@ class Panes:
     # ---- why it waits
 
     def _why(self, line: JobLine) -> Iterator[Row]:
-        """Tell what keeps a job from starting, and what keeps that, down to what runs."""
-        yield self._why_line(line, 0)
-        if line.state is State.IDLE:
-            yield from self._why_below(line, 1, {line.id})
+        """Tell why a job is as it is, and why what it waits for is, down to what runs or failed."""
+        look = line.shown_look
+        text = self.style.text(f"{line.label}: {wording.status(self.model, line, self.now)}")
+        for index, part in enumerate(wrap(text, max(self.columns - 2, 1))):
+            glyph = "  " if index else f"{self.style.glyph(look)} "
+            yield [(look.attribute, glyph), ("", part)]
+        yield from self._why_below(line, 1, {line.id})
+        if line.look is states.FAILED and line.tail:
+            yield []
+            yield from self._printed(line.tail)
 
     def _why_below(self, line: JobLine, depth: int, seen: set[str]) -> Iterator[Row]:
-        """Tell what a job waits for; what was told already is not opened again."""
-        missing = self.model.waits_for(line.id, BREADTH)
-        parent = self.model.parent(line)
-        if not missing and parent is not None and parent.state in (State.IDLE, State.SCHEDULED):
-            missing = [parent]
-        for other in missing:
+        """Tell what keeps a job as it is; what was told already is not opened again."""
+        if line.state is State.SCHEDULED and depth > 1:
+            return  # who has the slots would be told again and again
+        others, count = self._reasons(line)
+        for other in others[:BREADTH]:
             yield self._why_line(other, depth)
-            if depth < DEPTH and other.state is State.IDLE and other.id not in seen:
+            if depth < DEPTH and other.id not in seen:
                 seen.add(other.id)
                 yield from self._why_below(other, depth + 1, seen)
-        if line.missing > BREADTH:
-            yield [("dim", f"{'  ' * depth}+{line.missing - BREADTH}")]
+        if count > BREADTH:
+            yield [("dim", f"{'  ' * depth}+{count - BREADTH}")]
+
+    def _reasons(self, line: JobLine) -> tuple[list[JobLine], int]:
+        """Return the lines of the jobs that a job is as it is for, the first ones, and how many."""
+        model = self.model
+        if line.state is State.IDLE and line.missing:
+            return model.waits_for(line.id, BREADTH), line.missing
+        others: list[JobLine] = []
+        if line.state is State.IDLE:
+            parent = model.parent(line)
+            others = [parent] if parent is not None and parent.state in _NOT_BEGUN else []
+        elif line.state is State.SCHEDULED:
+            others = model.holders(line.id)
+        elif line.state is State.SKIPPED:
+            required = (model.rows[job] for job in line.row.requires if job in model.rows)
+            others = [other for other in required if other.state in _FOR_THE_WORSE]
+        elif line.group is not None and line.state is State.RUNNING:
+            others = model.unfinished(line.group)
+        elif line.group is not None and line.state is State.FAILED:
+            members = (model.rows[job] for job in line.group.members)
+            others = [other for other in members if other.state is State.FAILED]
+        return others, len(others)
 
     def _why_line(self, line: JobLine, depth: int) -> Row:
         look, style = line.shown_look, self.style
-        status = wording.status(self.model, line, self.now)
+        name = style.text(f"{line.label}: ")
+        room = max(self.columns - 2 * depth - 2 - width(name), 1)
+        if line.look is states.FAILED and line.group is None:
+            status = wording.failure(line, style, room)
+        else:
+            status = wording.status(self.model, line, self.now)
         if line.look is states.RUNNING and line.percent is not None:
             status = f"{line.percent:.0f}%  {status}".rstrip()
-        text = f"{line.label}: {status}"
-        room = max(self.columns - 2 * depth - 2, 1)
         return [
             (look.attribute, f"{'  ' * depth}{style.glyph(look)} "),
-            ("", cut_end(style.text(text), room, style.dots)),
+            ("", name + cut_end(style.text(status), room, style.dots)),
         ]

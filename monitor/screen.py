@@ -14,6 +14,7 @@ import urwid
 from urwid.display import raw
 
 from .rows import Row, Segment
+from .terminal import is_colourless
 
 Line: TypeAlias = list[tuple[str, None, bytes]]
 """A row as urwid has it in a canvas: attributes, character sets, and text in UTF-8."""
@@ -137,6 +138,8 @@ class Screen:
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._raw = _Raw(write)
+        if is_colourless():
+            self._raw.set_terminal_properties(colors=1)
         self._raw.register_palette(cast("Any", PALETTE))
         self._size: Size = (0, 0)
         self._lines: list[Line] = []

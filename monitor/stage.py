@@ -240,10 +240,8 @@ class Stage:
             if complete
             else []
         )
-        if self.model.run.ended is None:
-            del lines[1:]
         # Who leaves now does not wait for a terminal that is stuck; what was printed is lost then.
-        leaves_now = self._rescued and self.model.run.ended is None
+        leaves_now = self._rescued and self.model.run.was_left
         self._takeover.stop(replay=not leaves_now)
         if complete and not self._held:
             self._tell(now)

@@ -49,10 +49,10 @@ def summary(
     tails: bool = True,
     columns: int | None = None,
 ) -> list[str]:
-    """Return what is worth keeping of a run, as lines.
+    """Return what is worth keeping of a run, as lines; one line of a run that was left.
 
     Args:
-        model: the run, over or not.
+        model: the run, over or left.
         now: monotonic seconds, for a run that was left before its end.
         ascii_only: use no character above 127.
         tails: tell the last lines of output of each failure.
@@ -84,6 +84,8 @@ def _fitted(line: str, columns: int) -> list[str]:
 
 def _lines(model: Model, now: float, style: Style, *, tails: bool) -> Iterator[str]:
     yield _verdict(model, now, style)
+    if model.run.was_left:
+        return
     failed = [model.rows[job] for job in model.failures]
     for line in failed[:FAILURES]:
         yield from _failure(line, style, tail=tails)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from . import states, wording
-from .cells import cut_end, cut_middle, fit_right, width
+from .cells import cut_end, cut_middle, fit_right
 from .listing import DONE_ROW, Sort
 from .model import Model
 from .records import JobLine
-from .rows import Row, Segment, crossed, lines_down, padded
+from .rows import Row, Segment, crossed, lines_down, padded, row_width
 from .style import Style
 from .view import View
 
@@ -18,7 +18,13 @@ _LEAST_NAME = 10
 _BAR = 18
 """Cells of the clock column, of the narrowest name column and of the widest bar."""
 
-_HEADED = 5
+_NARROW = 60
+"""On less columns than so many there is no clock, and names get two fifths and not a third."""
+
+_LEAST_BARRED = 24
+"""Cells of a status below which a bar gives way to what is told beside it."""
+
+_HEADED = 8
 """With less rows than so many the heads of the columns give way to a job."""
 
 _LOUD = frozenset({states.FAILED, states.STOPPING, states.RETRY, states.CANCELLED, states.SKIPPED})
@@ -78,12 +84,18 @@ class Table:
     def _names(self) -> int:
         """Cells of the name column: what the longest name needs, within a third."""
         wanted = self.model.longest + 3  # glyph, space, name, space
-        return max(min(wanted, self.columns // 3), _LEAST_NAME)
+        most = self.columns * 2 // 5 if self._narrow else self.columns // 3
+        return max(min(wanted, most), _LEAST_NAME)
 
     @property
     def _statuses(self) -> int:
-        """Cells of the status column: what is left by two borders, two lines, the scroll bar."""
-        return self.columns - _CLOCK - self._names - 5
+        """Cells of the status column: what is left by two borders, a line, the scroll bar."""
+        clock = 0 if self._narrow else _CLOCK + 1
+        return self.columns - clock - self._names - 4
+
+    @property
+    def _narrow(self) -> bool:
+        return self.columns < _NARROW
 
     def _border(self, below: Row) -> Row:
         style = self.style
@@ -100,10 +112,10 @@ class Table:
     def _cells(self, clock: Segment, name: Row, status: Row) -> Row:
         """Return a row up to its scroll bar."""
         border = ("border", self.style.down)
+        clocks = [] if self._narrow else [(clock[0], fit_right(clock[1], _CLOCK - 1) + " "), border]
         return [
             border,
-            (clock[0], fit_right(clock[1], _CLOCK - 1) + " "),
-            border,
+            *clocks,
             *padded(name, self._names),
             border,
             *padded(status, self._statuses),
@@ -166,15 +178,14 @@ class Table:
     def _status(self, line: JobLine) -> Row:
         """Return the status; for a running job that told how far it is, with a bar."""
         style, room = self.style, self._statuses - 1
-        text = style.text(wording.status(self.model, line, self.now))
-        if line.look is states.FAILED and line.group is None and width(text) > room:
-            text = style.text(wording.over(line))  # why it failed matters more than what that means
+        if line.look is states.FAILED and line.group is None:
+            return [(line.look.attribute, wording.failure(line, style, room))]
+        text = style.text(wording.status(self.model, line, self.now, room))
         if line.look is not states.RUNNING or line.percent is None or line.group is not None:
             attribute = line.look.attribute if line.look in _LOUD else ""
-            # What failed is told first and why last: it is the middle that can be missed.
-            shorten = cut_middle if line.look is states.FAILED else cut_end
-            return [(attribute, shorten(text, room, style.dots))]
-        full, empty = style.bar(line.percent, min(room * 2 // 5, _BAR))
-        row: Row = [("bar", full), ("empty", empty), ("", f" {line.percent:3.0f}%")]
-        left = room - len(full) - len(empty) - 7
+            return [(attribute, cut_end(text, room, style.dots))]
+        bar = min(room * 2 // 5, _BAR) if room >= _LEAST_BARRED else 0
+        full, empty = style.bar(line.percent, bar)
+        row: Row = [("bar", full), ("empty", empty), ("", f" {line.percent:3.0f}%"[not bar :])]
+        left = room - row_width(row) - 2
         return [*row, ("", f"  {cut_end(text, left, style.dots)}")] if text else row

@@ -10,6 +10,7 @@ way the program leaves, the interpreter's own exit included.
 from __future__ import annotations
 
 import atexit
+import curses
 import os
 import sys
 import termios
@@ -24,6 +25,7 @@ LEAVE = "\x1b[0m\x0f\x1b[?1049l\x1b[?25h"
 """Colours off, plain characters, the main screen, a cursor: for when nobody else can say it."""
 
 _IFLAG, _LFLAG, _CC = 0, 3, 6
+_FORCED = ("FORCE_COLOR", "CLICOLOR_FORCE")
 
 
 def is_capable() -> bool:
@@ -41,6 +43,20 @@ def is_capable() -> bool:
     except (AttributeError, OSError, ValueError):
         # A stream that is None, closed or without descriptor; a terminal that is not ours.
         return False
+
+
+def is_colourless() -> bool:
+    """Whether the description of the terminal, by TERM, has no colours, as that of a vt100.
+
+    What else there is to know of colours, NO_COLOR for one, urwid asks for by itself.
+    """
+    if any(os.environ.get(name) for name in _FORCED):
+        return False
+    try:
+        curses.setupterm(fd=1)
+    except curses.error:  # nothing is known of it
+        return False
+    return curses.tigetnum("colors") <= 0
 
 
 class Terminal:

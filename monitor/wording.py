@@ -7,8 +7,10 @@ import math
 from engine import State
 
 from . import states
+from .cells import cut_end, cut_reason, width
 from .model import Model
 from .records import Counts, Group, JobLine
+from .style import Style
 
 _MINUTE = 60
 _HOUR = 60
@@ -20,6 +22,9 @@ _MANY_HOURS = 100
 
 NOT_CRITICAL = "not critical"
 """Said of a failure that fails nothing else."""
+
+_LEAST_ROOM = 24
+"""Cells below which a failure is told without the word for it; its glyph says it all the same."""
 
 _SHORT = 9.95
 """Seconds below which tenths matter."""
@@ -71,13 +76,14 @@ def job_clock(line: JobLine, now: float) -> str:
     return exact(took) if line.ended_at is not None else f"+{duration(took)}"
 
 
-def status(model: Model, line: JobLine, now: float) -> str:
+def status(model: Model, line: JobLine, now: float, cells: int | None = None) -> str:
     """Return what the status column says of a job, but for its bar.
 
     Args:
         model: what holds `line`.
         line: the job.
         now: monotonic seconds.
+        cells: of the column; where they are few, a group tells only the most needed of its counts.
     """
     if line.look in (states.IDLE, states.SCHEDULED):
         return model.why_waiting(line.id)
@@ -85,7 +91,7 @@ def status(model: Model, line: JobLine, now: float) -> str:
         left = 0.0 if line.retry_at is None else line.retry_at - now
         return retry(line.attempt, line.attempts, left, line.reason)
     if line.group is not None:
-        return _group_status(line, line.group)
+        return _group_status(line, line.group, cells)
     if line.look is states.FAILED and not line.row.critical:
         return f"{over(line)} ({NOT_CRITICAL})"
     return over(line) if line.state.is_over else _running(line)
@@ -121,6 +127,25 @@ def over(line: JobLine) -> str:
     return f"{look.word} {line.reason}" if look is states.FAILED else f"{look.word}: {line.reason}"
 
 
+def failure(line: JobLine, style: Style, cells: int) -> str:
+    """Return how a job failed in so many cells: where they are few, what matters most, the reason.
+
+    Args:
+        line: the job.
+        style: the characters to draw with.
+        cells: how many there are.
+    """
+    whole = style.text(over(line))
+    if not line.row.critical:
+        told = f"{whole} ({NOT_CRITICAL})"
+        if width(told) <= cells:
+            return told
+    if width(whole) <= cells or not line.reason:
+        return cut_end(whole, cells, style.dots)
+    word = f"{line.look.word} " if cells >= _LEAST_ROOM else ""
+    return word + cut_reason(style.text(line.reason), cells - len(word), style.dots)
+
+
 def retry(attempt: int, attempts: int | None, left: float, reason: str) -> str:
     """Return that a job will be tried again.
 
@@ -143,8 +168,10 @@ def retry(attempt: int, attempts: int | None, left: float, reason: str) -> str:
     return f"{text}: {reason}" if reason else text
 
 
-def _group_status(line: JobLine, group: Group) -> str:
+def _group_status(line: JobLine, group: Group, cells: int | None) -> str:
     parts = counted(group.counts, group.counts.fail)
+    if cells is not None:
+        parts = squeezed(parts, cells)
     if line.look in (states.FAILED, states.CANCELLED, states.SKIPPED):
         parts.append(over(line))
     return "  ".join(parts)
@@ -168,4 +195,17 @@ def counted(counts: Counts, failed: int) -> list[str]:
     ):
         if number:
             told.append(f"{number} {word}")
+    return told
+
+
+def squeezed(told: list[str], cells: int) -> list[str]:
+    """Return those of `counted` that fit into `cells`; what there is no room for goes.
+
+    >>> squeezed(["1/9 done", "2 run", "5 wait", "1 FAIL"], 24)
+    ['1/9 done', '2 run', '1 FAIL']
+    """
+    for word in ("wait", "ready", "cancel", "skip", "run"):
+        if sum(map(len, told)) + 2 * (len(told) - 1) <= cells:
+            break
+        told = [part for part in told if not part.endswith(word)]
     return told

@@ -457,6 +457,60 @@ def test_the_pane_that_explains_waiting_goes_down_to_what_runs() -> None:
     ]
 
 
+def why(story: Story, view: View) -> list[str]:
+    """Return what the pane says that explains."""
+    view.pane = Pane.WHY
+    told = [line.strip("│┃▲▼ ") for line in text(story, view, 80, 40)]
+    start = next(place for place, line in enumerate(told) if line.startswith("├ why"))
+    return list(filter(None, told[start + 1 : -1]))
+
+
+def test_the_pane_that_explains_waiting_goes_into_a_nested_engine() -> None:
+    jobs = [row("1", "site"), row("1.1", "rack"), row("1.1.1", "boot"), row("1.1.2", "load")]
+    story = Story(*jobs, row("1.2", "spare"), row("2", "plots", requires=("1",)))
+    story.to(State.RUNNING, "1", "1.1", "1.1.2").progress("1.1.2", percent=40.0)
+    story.to(State.FINISHED, "1.1.1")
+    assert why(story, View(cursor="2")) == [
+        "· plots: waits for site (33%)",
+        "▶ site: 1/3 done  1 run  1 wait",
+        "▶ rack: 1/2 done  1 run",
+        "▶ load: 40%",
+        "· spare: waits",
+    ]
+
+
+def test_the_pane_that_explains_tells_who_has_the_slots() -> None:
+    jobs = [row("1", "first"), row("2", "second", pool="server"), row("3", "third", pool="server")]
+    story = Story(*jobs, row("4", "fourth"), window=2)
+    story.to(State.RUNNING, "1", "2").to(State.SCHEDULED, "3", "4")
+    assert why(story, View(cursor="4")) == [
+        "= fourth: queued: window 2/2",
+        "▶ first: running",
+        "▶ second: running",
+    ]
+    story.to(State.FINISHED, "1")
+    assert why(story, View(cursor="3")) == ["= third: queued: pool server", "▶ second: running"]
+
+
+def test_the_pane_that_explains_tells_a_failure_in_full_and_whom_it_hit() -> None:
+    jobs = [row("1", "site"), row("1.1", "boot"), row("2", "load", requires=("1",))]
+    story = Story(*jobs, row("3", "plots", requires=("2",)))
+    story.to(State.RUNNING, "1", "1.1").output("1.1", "power on", "no link")
+    story.to(State.FAILED, "1.1", reason="TimeoutError: " + "no answer " * 12)
+    story.to(State.FAILED, "1", reason="EngineFailed: boot failed")
+    story.move("2", State.SKIPPED, reason="site failed").move(
+        "3", State.SKIPPED, reason="load skipped"
+    )
+    told = why(story, View(cursor="1.1"))
+    assert told[0].startswith("✗ boot: FAILED TimeoutError: no answer")
+    assert " ".join(told).count("no answer") == 12
+    assert told[-2:] == ["22:13:20 power on", "22:13:20 no link"]
+    told = why(story, View(cursor="3"))
+    assert told[:2] == ["- plots: skipped: load skipped", "- load: skipped: site failed"]
+    assert told[2].startswith("✗ site: 0/1 done  1 FAIL")
+    assert told[3].startswith("✗ boot: FAILED … no answer")
+
+
 def test_the_pane_that_explains_waiting_is_bounded_in_a_large_graph() -> None:
     jobs = [row(f"{layer}-{n}") for layer in range(8) for n in range(12)]
     story = Story(
@@ -537,6 +591,16 @@ def test_the_help_scrolls_where_it_does_not_fit() -> None:
     assert view.pane is None
 
 
+def test_a_pane_marks_where_there_is_more() -> None:
+    view = View()
+    view.toggle(Pane.HELP)
+    assert [line[-1] for line in text(Story(), view, 60, 12)][3:11] == [*"│" * 7, "▼"]
+    view.move(1)
+    assert [line[-1] for line in text(Story(), view, 60, 12)][3:11] == ["▲", *"│" * 6, "▼"]
+    view.end()
+    assert [line[-1] for line in text(Story(), view, 60, 12)][3:11] == ["▲", *"│" * 7]
+
+
 def test_long_names_are_cut_in_the_middle() -> None:
     story = Story(row("1", "measure-throughput-of-node17-over-ipv6-udp"))
     name = text(story)[4].split("│")[2]
@@ -545,12 +609,43 @@ def test_long_names_are_cut_in_the_middle() -> None:
     assert name.endswith("udp ")
 
 
-def test_of_a_long_reason_of_a_failure_the_end_is_kept() -> None:
-    reason = "CommandFailed: node6: python3 netprobe.py udp 127.0.0.1 60477: no answer by UDP"
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        (
+            "ConnectionError: ssh: connect to host node17 port 22: Connection timed out after 20 s",
+            "FAILED ConnectionError: … Connection timed out after 20 s",
+        ),
+        (
+            "TransferFailed: node1: /srv/images/fedora.ndz: No such file or directory (local)",
+            "FAILED TransferFailed: … No such file or directory (local)",
+        ),
+        (
+            "CommandFailed: node6: python3 netprobe.py udp 127.0.0.1 60477: no answer by UDP",
+            "FAILED … python3 netprobe.py udp 1….1 60477: no answer by UDP",
+        ),
+    ],
+)
+def test_of_a_long_failure_the_reason_is_told(reason: str, told: str) -> None:
     story = Story(row("1")).to(State.FAILED, "1", reason=reason)
-    status = text(story)[4].split("│")[3]
-    assert status.startswith(" FAILED CommandFailed")
-    assert status.rstrip().endswith("no answer by UDP")
+    assert text(story, columns=85)[4].split("│")[3].strip() == told
+
+
+def test_a_narrow_list_keeps_names_and_reasons() -> None:
+    reason = "ConnectionError: ssh: connect to host node17 port 22: timed out"
+    inner = [row(f"3.{n}") for n in range(1, 40)]
+    story = Story(row("1", "boot node17"), row("2", "load node01"), row("3", "site"), *inner)
+    story.to(State.RUNNING, "2", "3", "3.2").progress("2", percent=55.0, message="writing sda2")
+    story.to(State.FAILED, "1", "3.1", reason=reason)
+    assert text(story, columns=40, rows=10)[2:7] == [
+        "├──────────────┬───────────────────────┤",
+        "│✗ boot node17 │ … timed out          ┃│",
+        "│✗ ▾ site      │ 0/39 done  1 FAIL    ││",
+        "│✗   job3.1    │ … timed out          ││",
+        "│▶   job3.2    │ running              ││",
+    ]
+    view = View(folded={"3"})
+    assert text(story, view, 40, 10)[5] == "│▶ load node01 │  55%  writing sda2    │"
 
 
 def test_wide_characters_are_never_halved() -> None:

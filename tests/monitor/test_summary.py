@@ -46,10 +46,10 @@ def test_the_summary_of_a_run_that_failed() -> None:
 
 def test_the_summary_of_a_run_that_is_left_before_its_end() -> None:
     story = Story(row("1"), row("2")).to(State.RUNNING, "1").later(7)
-    assert summary(story.model, story.now) == [
-        "! demo: left after 7.0s, before its end",
-        "counts         0/2 done  1 run  1 wait",
-    ]
+    assert summary(story.model, story.now) == ["! demo: left after 7.0s, before its end"]
+    story.end(ok=False, why="left at once by a second Ctrl-C")
+    told = summary(story.model, story.now)
+    assert told == ["✗ demo: FAILED after 7.0s: left at once by a second Ctrl-C"]
 
 
 def test_failures_are_bounded_in_number_and_length() -> None:

@@ -74,16 +74,33 @@ def test_resizing(play: Play) -> None:
     play.ended(0)
 
 
+def colours(terminal: Terminal) -> set[int]:
+    """The numbers of the colours and attributes that its screen has."""
+    found = re.findall(r"\x1b\[([\d;]*)m", terminal.screen(escapes=True))
+    return {int(number) for numbers in found for number in numbers.split(";") if number}
+
+
+COLOURLESS = {0, 1, 2, 7, 22, 27, 39, 49}
+"""Bold, faint and reverse, but no colour."""
+
+
 def test_no_color_and_ascii(play: Play) -> None:
     terminal = play.start(
         "--seconds", "1", env={"NO_COLOR": "1", "ORCHESTRION_ASCII": "1"}, wait="play -"
     )
     screen = terminal.wait_for("FAILED", timeout=5)
     assert screen.isascii()
-    coloured = re.findall(r"\x1b\[([\d;]*)m", terminal.screen(escapes=True))
-    numbers = {int(number) for found in coloured for number in found.split(";") if number}
-    assert numbers <= {0, 1, 2, 7, 22, 27, 39, 49}, "bold, faint and reverse, but no colour"
+    assert colours(terminal) <= COLOURLESS
     assert play.ended(0).isascii()
+
+
+@pytest.mark.parametrize(("name", "has_colours"), [("vt100", False), ("xterm", True)])
+def test_colours_are_for_terminals_that_have_some(
+    terminal: Terminal, name: str, has_colours: bool
+) -> None:
+    terminal.start(["env", f"TERM={name}", *PLAY, "--seconds", "30"], cwd=ROOT)
+    terminal.wait_for("FAILED")
+    assert (not colours(terminal) <= COLOURLESS) == has_colours
 
 
 # -- keys -----------------------------------------------------------------------------------------
