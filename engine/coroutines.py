@@ -133,6 +133,8 @@ def not_a_coroutine(where: str, value: object) -> NotACoroutine:
         advice = "this is a generator; write `async def` and `await` instead"
     elif isinstance(value, asyncio.Future):
         advice = "a future or task runs already; give the coroutine function instead"
+    elif callable(value) and where != "Job":
+        advice = "this is a plain function; write `async def`"
     elif getattr(value, "__name__", "") == "<lambda>":
         advice = "write Job(function, argument, ...), or CallJob for a plain function"
     elif callable(value):

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias, cast
 from . import graph as graphs
 from .errors import AlreadyInEngine, ForeignRequirement, GraphError, NotAJob, OnlyForever, name_of
 from .graph import needs_of
-from .job import AbstractJob, last_jobs
+from .job import AbstractJob, jobs_in, last_jobs
 from .sequence import Sequence, flat_jobs
+from .text import safe_repr
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -71,8 +72,13 @@ class JobSet(AbstractJob):
         self.update([job])
         return job
 
-    def update(self, jobs: Iterable[AbstractJob | Sequence]) -> None:
-        """Add all of `jobs`, or, if one of them is refused, none; see `add` for what is raised."""
+    def update(self, jobs: Iterable[AbstractJob | Sequence] | AbstractJob) -> None:
+        """Add all of `jobs`, or, if one of them is refused, none; see `add` for what is raised.
+
+        An engine in the place of `jobs` is one job, as everywhere.
+        """
+        if isinstance(jobs, AbstractJob) or not isinstance(jobs, Iterable):
+            jobs = (jobs,)
         newcomers: dict[AbstractJob, None] = {}
         nested: list[Engine] = []
         kind: type[AbstractJob] | None = None
@@ -116,21 +122,32 @@ class JobSet(AbstractJob):
                 )
             outer = outer.engine
 
-    def remove(self, job: AbstractJob) -> None:
+    def remove(self, job: AbstractJob | Sequence) -> None:
         """Take `job` out; what waited for it still does, see `bypass_and_remove` and `sanitize`.
 
         Raises:
             AlreadyRunning: this engine is running.
+            NotAJob: it is not a job.
             GraphError: the job is not in it.
         """
         self._refuse_while_running("remove a job")
-        if job not in self._jobs:
-            raise GraphError(f"job {name_of(job)} is not in engine {name_of(self)}", [job])
-        del self._jobs[job]
-        if isinstance(job, JobSet):
-            del self._nested[cast("Engine", job)]
-        job._engine = None
+        for each in self._held(job, "remove"):
+            del self._jobs[each]
+            if isinstance(each, JobSet):
+                del self._nested[cast("Engine", each)]
+            each._engine = None
         self._graph_changed()
+
+    def _held(self, job: object, how: str) -> JobList:
+        """Return the jobs that `job` stands for, having made sure that all are in this engine."""
+        if not isinstance(job, AbstractJob | Sequence):
+            text = f"{name_of(self)}.{how}() takes a job or a Sequence, not {safe_repr(job, 80)}"
+            raise NotAJob(text, job)
+        held = list(flat_jobs([job], how))
+        for each in held:
+            if each not in self._jobs:
+                raise GraphError(f"job {name_of(each)} is not in engine {name_of(self)}", [each])
+        return held
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -139,7 +156,10 @@ class JobSet(AbstractJob):
         return iter(tuple(self._jobs))
 
     def __contains__(self, job: object) -> bool:
-        return job in self._jobs
+        """Tell whether it holds a job, or all jobs of a Sequence."""
+        if isinstance(job, Sequence):
+            return all(each in self._jobs for each in job)
+        return isinstance(job, AbstractJob) and job in self._jobs
 
     def __bool__(self) -> bool:
         return True
@@ -178,7 +198,7 @@ class JobSet(AbstractJob):
         """
         found: AbstractJob = self
         for number in job_id.split("."):
-            if not isinstance(found, JobSet):
+            if not isinstance(found, JobSet) or not number.isdecimal():
                 raise KeyError(job_id)
             place = int(number) - found._first_number
             if not 0 <= place < len(found):
@@ -227,7 +247,8 @@ class JobSet(AbstractJob):
 
     def predecessors(self, *jobs: Jobs) -> JobList:
         """Return the jobs that any of `jobs` waits for directly."""
-        return graphs.predecessors(self._jobs, needs_of, last_jobs(jobs, self, ".predecessors()"))
+        first = _each(jobs, slice(1), self, ".predecessors()")
+        return graphs.predecessors(self._jobs, needs_of, first)
 
     def successors(self, *jobs: Jobs) -> JobList:
         """Return the jobs that wait for any of `jobs` directly."""
@@ -235,9 +256,8 @@ class JobSet(AbstractJob):
 
     def predecessors_upstream(self, *jobs: Jobs) -> JobList:
         """Return all that must be over before any of `jobs` starts, however far away."""
-        return graphs.upstream(
-            self._jobs, needs_of, last_jobs(jobs, self, ".predecessors_upstream()")
-        )
+        first = _each(jobs, slice(1), self, ".predecessors_upstream()")
+        return graphs.upstream(self._jobs, needs_of, first)
 
     def successors_downstream(self, *jobs: Jobs) -> JobList:
         """Return all that cannot start before any of `jobs` is over, however far away."""
@@ -245,9 +265,9 @@ class JobSet(AbstractJob):
             self._jobs, needs_of, last_jobs(jobs, self, ".successors_downstream()")
         )
 
-    def keep_only(self, jobs: Jobs) -> Self:
+    def keep_only(self, *jobs: Jobs) -> Self:
         """Remove all jobs but `jobs`, and what these waited for of the rest; return this engine."""
-        kept = last_jobs(jobs, self, ".keep_only()")
+        kept = _each(jobs, _ALL, self, ".keep_only()")
         return self._edit(graphs.keep_only(self._jobs, _required, _awaited, kept))
 
     def keep_only_between(
@@ -262,22 +282,24 @@ class JobSet(AbstractJob):
 
         With `keep_starts` or `keep_ends` False these themselves go too.  Returns this engine.
         """
+        where = self, ".keep_only_between()"
         kept = graphs.between(
             self._jobs,
             needs_of,
-            starts=None if starts is None else last_jobs(starts, self, ".keep_only_between()"),
-            ends=None if ends is None else last_jobs(ends, self, ".keep_only_between()"),
+            starts=None if starts is None else _each(starts, _ALL, *where),
+            ends=None if ends is None else _each(ends, _ALL, *where),
             keep_starts=keep_starts,
             keep_ends=keep_ends,
         )
         return self.keep_only(kept)
 
-    def bypass_and_remove(self, job: AbstractJob) -> None:
+    def bypass_and_remove(self, job: AbstractJob | Sequence) -> None:
         """Remove `job`; those that waited for it now wait for what it waited for.
 
         How these links combine, see :func:`engine.graph.bypass`.
         """
-        self._edit(graphs.bypass(self._jobs, _required, _awaited, job))
+        for each in self._held(job, "bypass_and_remove"):
+            self._edit(graphs.bypass(self._jobs, _required, _awaited, each))
 
     def sanitize(self) -> bool:
         """Drop the requirements on jobs that are not in this engine, at every depth.
@@ -313,6 +335,17 @@ class JobSet(AbstractJob):
     def _graph_changed(self) -> None:
         """Forget what was computed of the graph."""
         self._followers = None
+
+
+_ALL = slice(None)
+
+
+def _each(jobs: Jobs, part: slice, *where: object) -> JobList:
+    """Return the jobs in `jobs`, a nested collection, with that part of each Sequence in it."""
+    found: JobList = []
+    for each in jobs_in(jobs, *where):
+        found += [each] if isinstance(each, AbstractJob) else each.jobs[part]
+    return found
 
 
 _required: Callable[[AbstractJob], tuple[AbstractJob, ...]] = AbstractJob.required.fget  # type: ignore[attr-defined]

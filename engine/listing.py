@@ -41,7 +41,7 @@ def label_of(job: AbstractJob) -> str:
     try:
         return safe_line(job.text_label(), _LONGEST_LABEL)
     except Exception:  # a hook of the user must not break a listing
-        return safe_line(job.label, _LONGEST_LABEL)
+        return safe_line(getattr(job, "label", None), _LONGEST_LABEL)
 
 
 def describe(job: AbstractJob, allowed: Iterable[AbstractJob] | None = None) -> str:

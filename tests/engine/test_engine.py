@@ -237,11 +237,29 @@ def test_a_job_given_twice_is_one() -> None:
 @pytest.mark.parametrize("wrong", [42, None, "a", nothing, Job, object()])
 def test_what_is_no_job_is_refused(wrong: Any) -> None:
     engine = Engine()
-    for put in (Engine, engine.add, lambda job: engine.update([job])):
+    for put in (Engine, engine.add, lambda job: engine.update([job]), engine.update):
         with pytest.raises(NotAJob) as refused:
             put(wrong)
         assert isinstance(refused.value, TypeError)
     assert len(engine) == 0
+
+
+@pytest.mark.parametrize("wrong", [42, None, [], nothing])
+def test_what_is_no_job_is_not_in_it_either(wrong: Any) -> None:
+    engine = Engine(Job(nothing), label="e")
+    assert wrong not in engine
+    for take in (engine.remove, engine.bypass_and_remove):
+        with pytest.raises(NotAJob, match=r"e\..*remove"):
+            take(wrong)
+    assert len(engine) == 1
+
+
+def test_an_engine_is_one_job_where_jobs_are_expected() -> None:
+    inner, job = Engine(Job(nothing)), Job(nothing)
+    engine = Engine()
+    engine.update(inner)
+    engine.update(job)
+    assert engine.jobs == (inner, job)
 
 
 @pytest.mark.parametrize("kind", [list, tuple, set])

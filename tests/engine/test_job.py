@@ -237,8 +237,9 @@ def test_what_cannot_be_awaited_is_refused_at_the_line(what: str) -> None:
 @pytest.mark.parametrize("what", sorted(NO_COROUTINE.keys() - {"None", "result of a plain call"}))
 def test_the_same_goes_for_coshutdown(what: str) -> None:
     make, _ = NO_COROUTINE[what]
-    with pytest.raises(NotACoroutine, match="coshutdown"):
+    with pytest.raises(NotACoroutine, match="coshutdown") as refused:
         Job(nothing, label="culprit", coshutdown=make())
+    assert "CallJob" not in str(refused.value)
 
 
 def test_arguments_go_with_a_function() -> None:

@@ -725,6 +725,12 @@ def test_jobs_added_together_may_wait_for_later_ones() -> None:
     story.check()
 
 
+@pytest.mark.parametrize("job_id", ["3", "0", "-1", "x", "", "1.1", "1.", "²"])
+def test_nobody_has_an_id_that_no_event_gave(job_id: str) -> None:
+    with pytest.raises(KeyError):
+        Engine(Job(nothing), Job(nothing)).find(job_id)
+
+
 def test_a_tick_that_cancels_a_nested_job() -> None:
     victim = Job(for_ever, critical=False)
     inner = Engine(victim, Job(value, 1, 1))

@@ -11,6 +11,7 @@ from engine import (
     AlreadyInEngine,
     Engine,
     EngineError,
+    GraphError,
     Job,
     NotAJob,
     SelfRequirement,
@@ -153,6 +154,36 @@ def test_in_an_engine_all_its_jobs_are_in() -> None:
     assert engine.jobs == line.jobs
     engine.update([Sequence(*jobs("z"))])
     assert len(engine) == 3
+
+
+def test_it_leaves_an_engine_as_a_whole() -> None:
+    a, b, c, d = jobs("abcd")
+    line = Sequence(a, b)
+    engine = Engine(c, line, d.requires(c))
+    assert line in engine
+    engine.remove(line)
+    assert engine.jobs == (c, d)
+    assert line not in engine
+    engine.add(a)
+    with pytest.raises(GraphError, match="job b is not in"):
+        engine.remove(line)
+    assert engine.jobs == (c, d, a)
+
+
+def test_the_graph_round_it() -> None:
+    a, b, c, d, e = jobs("abcde")
+    line = Sequence(b, c).requires(a)
+    engine = Engine(a, line, d.requires(line), e.requires(d))
+    assert engine.predecessors(line) == engine.predecessors_upstream(line) == [a]
+    assert engine.successors(line) == [d]
+    assert engine.successors_downstream(line) == [d, e]
+    assert engine.keep_only_between(starts=line).jobs == (b, c, d, e)
+    assert engine.keep_only(line, e).jobs == (b, c, e)
+    assert e.required == ()
+    engine = Engine(*jobs("xy"))
+    engine.add(Sequence(engine.jobs[0], middle := Job(nothing), engine.jobs[1]))
+    engine.bypass_and_remove(Sequence(middle))
+    assert engine.jobs[1].required == engine.jobs[:1]
 
 
 def test_with_engine_all_are_added_later_ones_too() -> None:
