@@ -126,11 +126,19 @@ def is_async_callable(thing: object) -> bool:
     return inspect.iscoroutinefunction(call)
 
 
+_GENERATORS = (
+    inspect.isgenerator,
+    inspect.isgeneratorfunction,
+    inspect.isasyncgen,
+    inspect.isasyncgenfunction,
+)
+
+
 def not_a_coroutine(where: str, value: object) -> NotACoroutine:
     """Return the error that says what to write at `where` instead of `value`."""
     shown = safe_repr(value, 80)
-    if inspect.isgenerator(value) or inspect.isgeneratorfunction(value):
-        advice = "this is a generator; write `async def` and `await` instead"
+    if any(is_one(value) for is_one in _GENERATORS):
+        advice = "this is a generator; write an `async def` that awaits, returns and does not yield"
     elif isinstance(value, asyncio.Future):
         advice = "a future or task runs already; give the coroutine function instead"
     elif callable(value) and where != "Job":

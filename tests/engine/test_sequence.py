@@ -162,12 +162,12 @@ def test_it_leaves_an_engine_as_a_whole() -> None:
     engine = Engine(c, line, d.requires(c))
     assert line in engine
     engine.remove(line)
-    assert engine.jobs == (c, d)
+    assert list(engine) == [c, d]
     assert line not in engine
     engine.add(a)
     with pytest.raises(GraphError, match="job b is not in"):
         engine.remove(line)
-    assert engine.jobs == (c, d, a)
+    assert list(engine) == [c, d, a]
 
 
 def test_the_graph_round_it() -> None:
