@@ -31,7 +31,7 @@ from .errors import (
     name_of,
 )
 from .graph import needs_of
-from .job import AbstractJob
+from .job import AbstractJob, place
 from .jobset import JobList, JobSet, foreign
 from .listing import debrief, label_of, listing, show, stats
 from .options import check_count, check_timeout
@@ -402,12 +402,10 @@ class Engine(JobSet):
         self._plan, self._verdict, self._first_number = plan, None, 1
         self._shutdown_failures = {}
         nodes = plan.enter(self._jobs)
-        for job, node in zip(self._jobs, nodes, strict=True):
-            job._place = node
+        place(self._jobs, nodes)
         for inner in self._nested:
             _node_of(inner).inner = inner.make_plan(tells)
-        for node in nodes:
-            job = node.job
+        for job, node in zip(self._jobs, nodes, strict=True):
             if job._required is not None:
                 plan.link(node, map(_place, job._required), True)
             if job._after is not None:
@@ -419,7 +417,8 @@ class Engine(JobSet):
         return (self._place.id or None) if self._place is not None else None
 
     def _make_node(self, job: AbstractJob, plan: Plan) -> None:
-        node = job._place = plan.node(job)
+        node = plan.node(job)
+        place([job], [node])
         if isinstance(job, Engine):
             node.inner = job.make_plan(plan.tells)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias, cast
 from . import graph as graphs
 from .errors import AlreadyInEngine, ForeignRequirement, GraphError, NotAJob, OnlyForever, name_of
 from .graph import needs_of
-from .job import AbstractJob, jobs_in, last_jobs
+from .job import AbstractJob, hold, jobs_in, last_jobs
 from .sequence import Sequence, flat_jobs
 from .text import safe_repr
 
@@ -80,28 +80,30 @@ class JobSet(AbstractJob):
         if isinstance(jobs, AbstractJob) or not isinstance(jobs, Iterable):
             jobs = (jobs,)
         newcomers: dict[AbstractJob, None] = {}
-        nested: list[Engine] = []
+        nested: dict[Engine, None] = {}
         kind: type[AbstractJob] | None = None
+        holds_jobs = False
         for job in flat_jobs(jobs, type(self).__name__):
             if type(job) is not kind:  # else it is as the one before
                 kind = type(job)
                 _check_kind(kind, job)
+                holds_jobs = isinstance(job, JobSet)
             try:
-                is_free = job._engine is None
+                holder = job._engine
             except AttributeError:
                 advice = f"{kind.__name__}.__init__ does not call super().__init__()"
                 raise NotAJob(advice, job) from None
-            if not is_free and job.engine is self:
+            if holder is self._weak:
                 continue
-            if not is_free or isinstance(job, JobSet):
+            if holder is not None or holds_jobs:
                 self._check_newcomer(job)
-                nested += [cast("Engine", job)] if isinstance(job, JobSet) else []
+                if holds_jobs:
+                    nested[cast("Engine", job)] = None
             newcomers[job] = None
         self._check_late(newcomers)
-        for job in newcomers:
-            job._engine = self._weak
+        hold(newcomers, self._weak)
         self._jobs.update(newcomers)
-        self._nested.update(dict.fromkeys(nested))
+        self._nested.update(nested)
         self._graph_changed()
         self._joined(newcomers)
 
@@ -135,7 +137,7 @@ class JobSet(AbstractJob):
             del self._jobs[each]
             if isinstance(each, JobSet):
                 del self._nested[cast("Engine", each)]
-            each._engine = None
+            hold([each], None)
         self._graph_changed()
 
     def _held(self, job: object, how: str) -> JobList:

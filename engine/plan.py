@@ -317,8 +317,6 @@ class Plan:
         # others that do, none of the window: by pool, and whether they are counted in the window.
         self._line = ReadyQueue()
         self._others: dict[tuple[Pool | None, bool], ReadyQueue] = {}
-        self._queued = 0
-        """At most so many are in the queues."""
 
     # -- the graph ---------------------------------------------------------------------------
 
@@ -418,14 +416,19 @@ class Plan:
                 self.passive -= 1
             if self.tells:
                 out.append((TELL, node, RUNNING, FINISHED, reason, node.attempt, None))
+            waiting = node.required_by
+            if waiting is not None:
+                node.required_by = None
+                self._meet(waiting, out)
+            if node.followed_by is not None:
+                self._release(node, now, out)
         else:
             self._leave(node, new, reason, now, out)
-        if node.required_by is not None or node.followed_by is not None:
             self._release(node, now, out)
-        if new is FAILED and job.critical and not self.keep_going:
-            text = f"{name_of(job)} failed"
-            self._stop(StopReason.CRITICAL_FAILURE, text, now, out)
-        if self._queued:
+            if new is FAILED and job.critical and not self.keep_going:
+                text = f"{name_of(job)} failed"
+                self._stop(StopReason.CRITICAL_FAILURE, text, now, out)
+        if self._line.in_order or self._line.out_of_order or self._others:
             self._dispatch(out)
         if not self.open or self.stopping is not None:
             self._finish_up(out, now)
@@ -613,17 +616,16 @@ class Plan:
         node.state = SCHEDULED
         if self.tells:
             out.append((TELL, node, IDLE, SCHEDULED, "", 1, None))
-        self._queue(node)
+        job, line = node.job, self._line.in_order
+        if job.pool is None and not job.forever and (not line or line[-1].order < node.order):
+            line.append(node)  # as mostly; the same as `_queue` would do
+        else:
+            self._queue(node)
 
     def _queue(self, node: Node) -> None:
         job = node.job
-        self._queued += 1
         if job.pool is not None or (job.forever and self.window is not None):
             self._queue_for(job.pool, self.window is not None and not job.forever).push(node)
-            return
-        line = self._line.in_order
-        if not line or line[-1].order < node.order:  # as mostly; the same as `push` would do
-            line.append(node)
         else:
             self._line.push(node)
 
@@ -637,29 +639,24 @@ class Plan:
         """Start those that come first as long as there are slots, a burst at most."""
         if self._more or self.stopping is not None:
             return
-        room = BURST
-        line, window = self._line, self.window
-        while self._queued:
+        room, window = BURST, self.window
+        line, heap = self._line.in_order, self._line.out_of_order
+        while line or heap or self._others:
+            if not room:
+                self._call_again(out)
+                return
             node: Node | None
-            if self._others or line.out_of_order:
+            if heap or self._others:
                 node = self._take_next()
                 if node is None:
                     return
-            elif window is not None and self.used >= window:
-                return
-            elif line.in_order:  # as mostly; the same as `_take_next` would do
-                node = line.in_order.popleft()
+            elif window is None or self.used < window:  # as mostly; the same as `_take_next` does
+                node = line.popleft()
             else:
-                self._queued = 0
                 return
-            self._queued -= 1
-            if node.state is not SCHEDULED:  # it was cancelled, or skipped, meanwhile
-                continue
-            self._start(node, out)
-            room -= 1
-            if not room and self._queued:
-                self._call_again(out)
-                return
+            if node.state is SCHEDULED:  # else it was cancelled, or skipped, meanwhile
+                self._start(node, out)
+                room -= 1
 
     def _call_again(self, out: list[Instruction]) -> None:
         """Ask for a call of `dispatch` in the next turn of the loop; nothing starts before."""
@@ -671,13 +668,11 @@ class Plan:
         """Take the first node that has all the slots it needs out of its queue."""
         best: Node | None = None
         best_queue: ReadyQueue | None = None
-        empty = True
         counted_line = (None, self.window is not None), self._line
         for (pool, counted), queue in counted_line, *self._others.items():
             node = queue.first()
             if node is None:
                 continue
-            empty = False
             if (counted and self.is_full) or (best is not None and best.order < node.order):
                 continue
             if pool is not None and pool.is_full:
@@ -686,28 +681,26 @@ class Plan:
                     continue
             best, best_queue = node, queue
         if best is None or best_queue is None:
-            if empty:
-                self._queued = 0
             return None
         if best.job.pool is not None and not best.job.pool.take(best):
             return self._take_next()  # another thread was faster; it is full now
         return best_queue.take()
 
     def _start(self, node: Node, out: list[Instruction]) -> None:
-        job = node.job
-        if not node.attempt:
+        job, attempt = node.job, node.attempt + 1
+        if attempt == 1:
             self.alive += 1
-            if job.forever or node.inner is not None:
+            if node.inner is not None or job.forever:
                 self.passive += 1
-        node.attempt += 1
-        if not job.forever:
-            self.used += 1
+        node.attempt = attempt
         node.state = RUNNING
         node.reason = ""
         if self.tells:
-            out.append((TELL, node, SCHEDULED, RUNNING, "", node.attempt, None))
+            out.append((TELL, node, SCHEDULED, RUNNING, "", attempt, None))
         out.append(node)
-        if job.forever and not job.notify and not node.is_ready:
+        if not job.forever:
+            self.used += 1
+        elif not job.notify and not node.is_ready:
             self._become_ready(node, out)
 
     def _give_back(self, node: Node, out: list[Instruction]) -> None:

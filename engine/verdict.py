@@ -202,8 +202,8 @@ def _cancelled_run(plan: Plan) -> str:
 
 def _good_news(plan: Plan, duration: float) -> str:
     # What is counted is what the monitor counts: the jobs in nested engines, not these themselves.
-    nodes = (n for n in nodes_at_every_depth(plan) if n.inner is None and not n.job.forever)
-    counts = Counter(node.state for node in nodes)
+    nodes = nodes_at_every_depth(plan)
+    counts = Counter([n.state for n in nodes if n.inner is None and not n.job.forever])
     jobs = "job" if counts[State.FINISHED] == 1 else "jobs"
     news = [f"{counts[State.FINISHED]} {jobs} finished in {duration:.1f}s"]
     others = State.FAILED, State.CANCELLED, State.SKIPPED
