@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 
+from .bounded import within
 from .output import Output
 from .script import KILL_AFTER, Way
 
@@ -106,7 +107,7 @@ class Process(ABC):
         """
         self.cut()
         try:
-            async with asyncio.timeout(KILL_AFTER + KILL_MARGIN):
+            async with within(KILL_AFTER + KILL_MARGIN):
                 await self.closed.wait()
         except TimeoutError:
             self.abandon()
