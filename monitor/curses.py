@@ -176,6 +176,10 @@ class _Controls:
         else:
             self._engine.cancel()
 
+    def cancel_run(self, reason: str) -> None:
+        """Cancel the run, for this reason."""
+        self._engine.cancel(reason)
+
 
 _showing = threading.Lock()
 """Held while a run is shown: runs that begin meanwhile, inside it or beside it, are not."""

@@ -22,8 +22,10 @@ handlers for SIGCONT and SIGWINCH, which only the main thread can have.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -33,6 +35,7 @@ from typing import Protocol
 from engine import JobOutput, JobProgress, Tick
 
 from . import keys
+from .deadly import Caught
 from .jobcontrol import JobControl, signal_group
 from .layout import compose
 from .model import Model
@@ -69,6 +72,9 @@ class Controls(Protocol):
 
     def stop_run(self) -> None:
         """Stop the run, as Ctrl-C does."""
+
+    def cancel_run(self, reason: str) -> None:
+        """Cancel the run, for this reason."""
 
 
 class Place(Enum):
@@ -111,6 +117,7 @@ class Stage:
         self._controls = controls
         self._takeover = Takeover()
         self._job_control = JobControl(self._ask_to_stop)
+        self._caught: Caught | None = None
         self._stop_asked = self._rescued = self._held = False
         self._place = Place.WINGS
         self._lines: list[str] = []
@@ -133,6 +140,10 @@ class Stage:
         self._takeover.start()
         self._takeover.hold()
         self._job_control.begin()
+        atexit.register(self._left_behind)
+        if threading.current_thread() is not threading.main_thread():
+            self._caught = Caught(self._controls.cancel_run, self.rescue)
+            self._caught.begin()
 
     def wait(self, timeout: float) -> None:
         """Wait for keys, and do what they say."""
@@ -230,8 +241,14 @@ class Stage:
         self._writer.discard()
         self._terminal.rescue()
 
+    def _left_behind(self) -> None:
+        """The program ends without an end of the run: what it last printed tells why."""
+        self.rescue()
+        self._takeover.stop()
+
     def end(self, *, complete: bool) -> None:
         """Replay the prints that were held back, and leave a summary behind."""
+        atexit.unregister(self._left_behind)
         self._job_control.end()
         now = time.monotonic()
         columns, _ = self._terminal.size()
@@ -250,6 +267,8 @@ class Stage:
         self._writer.close()
         if complete:
             self._terminal.close()
+        if self._caught is not None:
+            self._caught.end()
 
     def _say(self, text: str, *, wait: bool) -> None:
         """Write a text; after a rescue past the writer, waiting for the terminal as prints do."""

@@ -13,6 +13,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -96,6 +97,7 @@ async def kill(seconds: float, signum: int) -> None:
 async def slow_shutdown() -> None:
     """Take a moment to shut down."""
     await asyncio.sleep(0.3)
+    print("shut down")
 
 
 class Gap:
@@ -178,6 +180,7 @@ def main() -> None:
     parser.add_argument("--window", type=int)
     parser.add_argument("--note", type=Path)
     parser.add_argument("--break-drawing", type=int)
+    parser.add_argument("--thread", action="store_true", help="the main thread only waits")
     given = parser.parse_args()
     if given.break_drawing is not None:
         break_drawing(given.break_drawing)
@@ -192,7 +195,12 @@ def main() -> None:
     )
     print("before")
     try:
-        print("verdict", engine.orchestrate(timeout=given.timeout))
+        if given.thread:
+            thread = threading.Thread(target=engine.orchestrate)
+            thread.start()
+            thread.join()
+        else:
+            print("verdict", engine.orchestrate(timeout=given.timeout))
     finally:
         if given.note is not None:
             finished = [job.label for job in engine.jobs if str(job.state) == "finished"]

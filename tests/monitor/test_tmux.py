@@ -312,6 +312,32 @@ def cpu_seconds(pid: int) -> float:
     return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def test_a_signal_while_the_main_thread_only_waits_for_the_run(play: Play) -> None:
+    terminal = play.start("--seconds", "30", "--thread")
+    os.kill(terminal.pid, signal.SIGTERM)
+    left = play.ended(143)
+    assert "shut down" in left
+    assert "interrupted by SIGTERM" in left
+
+
+def test_two_signals_while_the_main_thread_only_waits_for_the_run(play: Play) -> None:
+    terminal = play.start("--seconds", "30", "--thread", "stubborn")
+    pid = terminal.pid
+    os.kill(pid, signal.SIGTERM)
+    terminal.wait_for("stopping")
+    os.kill(pid, signal.SIGTERM)
+    play.ended(143)
+
+
+@pytest.mark.skipif(
+    sys.version_info >= (3, 13), reason="a thread is waited for, whatever has cut its join short"
+)
+def test_what_a_program_says_that_leaves_its_run_behind_is_seen(play: Play) -> None:
+    terminal = play.start("--seconds", "30", "--thread")
+    terminal.send_keys("C-c")
+    assert "KeyboardInterrupt" in play.ended(130)
+
+
 # -- other ways to run ----------------------------------------------------------------------------
 
 

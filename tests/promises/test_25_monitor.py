@@ -81,6 +81,8 @@ ENDINGS = [
     Ending("SIGTERM", LONG, 143, signals(signal.SIGTERM)),
     Ending("SIGHUP", LONG, 129, signals(signal.SIGHUP)),
     Ending("SIGTERM, then SIGINT", LONG, 130, signals(signal.SIGTERM, signal.SIGINT)),
+    Ending("SIGTERM, run in a thread", [*LONG, "--thread"], 143, signals(signal.SIGTERM)),
+    Ending("SIGHUP, run in a thread", [*LONG, "--thread"], 129, signals(signal.SIGHUP)),
     Ending("SIGQUIT by key", LONG, 131, keys("C-\\")),
     Ending("stop by key", LONG, 130, keys("X", "y")),
     Ending("screen left", QUICK, 0, keys("q"), finished=FINISHED),
