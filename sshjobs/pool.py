@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 import asyncssh
 
 from .bounded import within
+from .bounded import within
 from .connect import Tunnel, connect
 from .errors import ConnectionLost, SshError, Unreachable
 from .node import SshNode
