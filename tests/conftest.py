@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -45,6 +46,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("loop") == "uvloop":
         asyncio.set_event_loop_policy(import_module("uvloop").EventLoopPolicy())
     elif config.getoption("loop") == "eager":
+        if sys.version_info < (3, 12):
+            raise pytest.UsageError("--loop eager: tasks start eagerly from Python 3.12 on")
         asyncio.set_event_loop_policy(_eager_policy())
 
 
