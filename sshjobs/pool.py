@@ -32,7 +32,7 @@ T = TypeVar("T")
 log = logging.getLogger("sshjobs")
 
 HANDSHAKES = 8
-"""So many at once per server or gateway: a stock sshd drops newcomers from 10 on."""
+"""So many at once per server: a stock sshd drops newcomers from 10 on."""
 ATTEMPTS = 3
 """Times that a connection is tried whose gateway is lost in the middle."""
 CLOSE_TIMEOUT = 2.0
@@ -54,7 +54,7 @@ class Pool:
         return Lease(link)
 
     def gate(self, server: object) -> asyncio.Semaphore:
-        """Return what bounds the handshakes with one server, or through one gateway."""
+        """Return what bounds the handshakes with one server."""
         return self._gates.setdefault(server, asyncio.Semaphore(HANDSHAKES))
 
     def forget(self, link: Link) -> None:
@@ -240,7 +240,7 @@ class Link:
         self, gateway: Lease | None, settings: Settings
     ) -> asyncssh.SSHClientConnection:
         """Connect, once more if it is the gateway's connection that breaks meanwhile."""
-        server = settings.gateway or (settings.host, settings.port)
+        server = settings.gateway, settings.host, settings.port
         left = ATTEMPTS
         while True:
             through = None if gateway is None else await gateway.connection()
