@@ -39,7 +39,9 @@ from engine.text import safe_line, safe_repr
 
 from .commands import Command, Session
 from .copying import Copy
-from .filesystem import FileSystem, LocalFiles, RemoteFiles
+from .filesystem import FileSystem
+from .local_files import LocalFiles
+from .remote_files import RemoteFiles
 from .results import Completed
 
 FileName = str | PathLike[str] | Callable[[], str | PathLike[str]]
@@ -95,6 +97,7 @@ class _Transfer(Command):
         told = "".join(f"{line}\n" for line in copy.left_out)
         return Completed(
             (self.verb, source, target),
+            stdout_bytes=f"{copy.summary()}\n".encode(),
             stderr_bytes=told.encode("utf-8", "replace"),
             duration=time.monotonic() - started,
         )

@@ -1,6 +1,7 @@
 """Promise 22: a pull stays in its target, whatever the server says.
 
-Seen to fail with each check of sshjobs/filesystem.py and sshjobs/copying.py taken out in its turn.
+Seen to fail with each check of sshjobs/sources.py, remote_files.py and copying.py taken out in its
+turn.
 """
 
 from __future__ import annotations

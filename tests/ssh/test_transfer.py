@@ -25,6 +25,7 @@ from sshjobs import (
     TransferFailed,
     UnsafePath,
     copying,
+    sources,
 )
 from sshjobs.sandbox import Fleet
 from tests.sshd import Sshd
@@ -331,7 +332,7 @@ def test_links_in_the_target_are_not_followed(place: tuple[Node, Path], tmp_path
     ],
 )
 def test_links_that_stay_inside(says: str, depth: int, inside: bool) -> None:
-    assert copying.stays_inside(says, depth) is inside
+    assert sources.stays_inside(says, depth) is inside
 
 
 def refused(node: Node, command: Command) -> TransferFailed:
@@ -382,7 +383,7 @@ def test_too_many_files_are_refused_before_one_is_copied(place: tuple[Node, Path
 def test_missing_rights_are_told() -> None:
     with Sshd(plain=True) as sshd:
         node = of_sshd(sshd)
-        sshd.folder.joinpath("private").mkdir(mode=0o700)
+        sshd.folder.joinpath("private").mkdir(mode=0o500)
         target = f"{sshd.folder}/private/x"
         error = refused(node, Push(__file__, target))
         assert error.path == target
