@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 from .listing import label_of
 from .plan import Node, Plan
 from .text import safe_line
-from .ticks import JobRow, maker
+from .ticks import JobRow, unfrozen
 
 if TYPE_CHECKING:
     from .job import AbstractJob
 
 _LONGEST = 80
 
-_job_row = maker(JobRow)
+_row_to_be = unfrozen(JobRow)
 
 
 def rows_of(plan: Plan) -> list[JobRow]:
@@ -46,7 +46,7 @@ def rows(nodes: Iterable[Node], parent: str | None, first: int = 1) -> Iterator[
 def _row(node: Node, parent: str | None) -> JobRow:
     job = node.job
     required, awaited, pool = job._required, job._after, job.pool
-    return _job_row(
+    row: JobRow = _row_to_be(
         node.id,
         label_of(job),
         type(job).__name__,
@@ -59,6 +59,8 @@ def _row(node: Node, parent: str | None) -> JobRow:
         None if pool is None else safe_line(pool.label or "pool", _LONGEST),
         _host(job),
     )
+    row.__class__ = JobRow
+    return row
 
 
 def _host(job: Any) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import itertools
 import logging
 import math
@@ -35,7 +36,7 @@ from .ticks import (
     State,
     StopReason,
     Tick,
-    maker,
+    unfrozen,
 )
 from .verdict import Verdict, counts_of
 
@@ -45,7 +46,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("engine")
 
 _numbers = itertools.count(1)
-_job_state = maker(JobState)
+_unfrozen: Callable[[Any], type[Any]] = functools.cache(unfrozen)
+_state_to_be = _unfrozen(JobState)
 
 
 class Run:
@@ -106,11 +108,13 @@ class Run:
 
     # -- events ------------------------------------------------------------------------------
 
-    def tell(self, kind: Callable[..., Tick], *fields: Any) -> None:
+    def tell(self, kind: type[Tick], *fields: Any) -> None:
         """Make an event and hand it to every reader; must be called in the loop's thread."""
         if self.tells and not self._has_ended:
             self.it_is(self.loop.time())
-            self._hand_round(kind(self.id, self._next(), self._at, self._wall, *fields))
+            event = _unfrozen(kind)(self.id, self._next(), self._at, self._wall, *fields)
+            event.__class__ = kind
+            self._hand_round(event)
 
     def tell_added(self, rows: list[JobRow]) -> None:
         """Tell of jobs that were added together: of all before anything else about one of them."""
@@ -132,7 +136,7 @@ class Run:
             return
         _, node, old, new, reason, attempt, retry_in = instruction
         retry = node.job.retry
-        event = _job_state(
+        event: Tick = _state_to_be(
             self.id,
             self._next(),
             self._at,
@@ -145,6 +149,7 @@ class Run:
             1 if retry is None else most_attempts(retry),
             retry_in,
         )
+        event.__class__ = JobState
         self._hand_round(event)
 
     def _hand_round(self, event: Tick) -> None:
