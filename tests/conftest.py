@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
-import sys
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 
 import hypothesis
 import pytest
 
 from engine import run
-from tests.leaks import leaks, lost_errors, mark_children, snapshot
+from engine.testing.census import have_all_that_is_kept, lost_errors
+from tests.leaks import leaks, mark_children, snapshot
 from tests.sshd import Sshd
 from tests.terminal import Terminal
 
@@ -46,7 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("loop") == "uvloop":
         asyncio.set_event_loop_policy(import_module("uvloop").EventLoopPolicy())
     elif config.getoption("loop") == "eager":
-        if sys.version_info < (3, 12):
+        if not hasattr(asyncio, "eager_task_factory"):
             raise pytest.UsageError("--loop eager: tasks start eagerly from Python 3.12 on")
         asyncio.set_event_loop_policy(_eager_policy())
 
@@ -81,19 +78,11 @@ def count(
     return choose
 
 
-async def _start_threads() -> None:
-    """Start all the threads that the loop's own pool (``asyncio.to_thread``) may ever have."""
-    size = (os.cpu_count() or 1) + 4
-    everyone = threading.Barrier(size)
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(size))
-    await asyncio.gather(*(asyncio.to_thread(everyone.wait) for _ in range(size)))
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _settled() -> None:
-    """What is made once and kept: the imports, the loop of this thread and its pool of threads."""
+    """What is made once and kept: the loop of this thread."""
     mark_children()
-    run(_start_threads())
+    run(have_all_that_is_kept())
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -93,7 +93,7 @@ def left_handler() -> Iterator[None]:
 @pytest.mark.parametrize(
     ("leak", "told"),
     [
-        (left_task, "task <Task pending name='sleeper'"),
+        (left_task, "task sleeper"),
         (left_thread, r"thread <Thread\(waiter, started \d+\)> in wait, threading.py:\d+"),
         (left_file, r"file descriptor \d+: /dev/null"),
         (left_socket, r"file descriptor \d+: socket:\[\d+\] bound to \('127.0.0.1', \d+\)"),
