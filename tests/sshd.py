@@ -16,6 +16,7 @@ Where there is no sshd the test is skipped and says so.
 
 from __future__ import annotations
 
+import grp
 import os
 import pwd
 import re
@@ -60,17 +61,40 @@ HASHED = (
 )
 
 
+def _gives_terminals() -> bool:
+    if os.getuid() == 0:
+        return True
+    ends = os.openpty()
+    try:
+        group = os.fstat(ends[1]).st_gid
+        return group == grp.getgrnam("tty").gr_gid
+    except KeyError:
+        return group == os.getgid()
+    finally:
+        for end in ends:
+            os.close(end)
+
+
+needs_terminals = pytest.mark.skipif(
+    not _gives_terminals(),
+    reason="sshd would have to give its terminals to the group tty (mount /dev/pts with gid=), "
+    "which only root may",
+)
+
+
 class Sshd:
     """One server: its own port, host key, client key, log and folder.
 
     Attributes (set once it has started): ``host``, ``port``, ``username``, ``key`` (the client's
     private key), ``host_key`` (the server's private key), ``known_hosts`` (a file that trusts
-    exactly this server), ``log``, ``home`` (where commands start), ``pid`` (the listener).
+    exactly this server), ``log``, ``home`` (where commands start), ``room`` (a folder that whoever
+    logs in may write to), ``pid`` (the listener).
 
     The port is a free one, or `port`. With ``plain=True`` one logs in as a user that is not root.
     When the tests run as root that user exists in the server's own mount namespace only, so the
     machine's own users are not touched; and so do the rules of sudo, if `sudoers` are given. The
-    user's password is ``PASSWORD``.
+    user's password is ``PASSWORD``. When they do not run as root one logs in as oneself, and
+    ``home`` is one's own: nothing is to be written there, let alone removed.
     """
 
     def __init__(
@@ -214,6 +238,10 @@ class Sshd:
             os.chown(self.home, PLAIN_UID, PLAIN_UID)
             line = f"{PLAIN_USER}:x:{PLAIN_UID}:{PLAIN_UID}::{self.home}:/bin/sh\n"
             self._overlay("passwd", Path("/etc/passwd").read_text() + line)
+        self.room = self.folder / "room"
+        self.room.mkdir()
+        if self._stranger:
+            os.chown(self.room, PLAIN_UID, PLAIN_UID)
         if self._sudoers is not None:
             program("sudo", "sudo")
             if not self._stranger:

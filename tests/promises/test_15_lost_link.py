@@ -66,9 +66,9 @@ def test_in_the_middle_of_a_push(
     source = tree(tmp_path / "source") if many else sparse(tmp_path / "source")
     with Sshd(plain=True) as server:
         for number in range(count(2, 10)):
-            job = SshJob(node_of(server), Push(source, f"pushed{number}"))
-            cut_in_the_middle(server, job, partial(has_file, server.home))
-            clear(server.home)
+            job = SshJob(node_of(server), Push(source, f"{server.room}/pushed{number}"))
+            cut_in_the_middle(server, job, partial(has_file, server.room))
+            clear(server.room)
 
 
 @pytest.mark.parametrize("many", [False, True], ids=["one large file", "many small ones"])

@@ -20,7 +20,7 @@ from sshjobs import LocalNode, Run, RunString, Secret, SshJob, SshNode
 from tests.processes import wait_until
 from tests.ssh.conftest import node_of
 from tests.ssh.servers import run_command
-from tests.sshd import Sshd
+from tests.sshd import Sshd, needs_terminals
 
 CANARY = "c4n4ry'x \"$y"
 SECRET = Secret(CANARY)
@@ -108,6 +108,7 @@ def test_commands(log: Log, server: Sshd, kind: str) -> None:
     assert jobs[0].result().stdout.count(CANARY) == 3
 
 
+@needs_terminals
 def test_a_terminal(log: Log, server: Sshd) -> None:
     jobs = [SshJob(node_of(server), Run('echo "$A"', env={"A": SECRET}, pty=True))]
     log.run(*jobs)

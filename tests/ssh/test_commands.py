@@ -32,7 +32,7 @@ from sshjobs import (
 )
 from tests.processes import wait_until
 from tests.ssh.conftest import node_of
-from tests.sshd import PASSWORD, Sshd
+from tests.sshd import PASSWORD, Sshd, needs_terminals
 
 Node = SshNode | LocalNode
 
@@ -406,6 +406,7 @@ def test_the_real_sudo(sudoer: SshNode, pty: bool) -> None:
     assert "a password is required" in str(refused)
 
 
+@needs_terminals
 def test_a_terminal(node: Node) -> None:
     done = run_on(node, Run("test -t 0 && test -t 1 && test -t 2; stty size", pty=True))
     assert done.stdout == "24 80\r\n"
@@ -417,6 +418,7 @@ def test_a_terminal(node: Node) -> None:
     assert run_on(node, long, timeout=20).stdout.endswith("300000\n")
 
 
+@needs_terminals
 @pytest.mark.usefixtures("private_folders")
 def test_what_is_secret_is_not_typed(node: Node) -> None:
     done = run_on(node, Run('tty; echo "$A"', pty=True, env={"A": Secret("two words")}))
@@ -488,6 +490,7 @@ def chatty() -> Iterator[Sshd]:
         yield server
 
 
+@needs_terminals
 def test_what_others_say_first_does_no_harm(chatty: Sshd) -> None:
     node = node_of(chatty)
     done = run_on(node, Run("echo 1"), Run("echo 2"))
@@ -496,6 +499,7 @@ def test_what_others_say_first_does_no_harm(chatty: Sshd) -> None:
     assert done.stdout.endswith("x\r\n")
 
 
+@needs_terminals
 @pytest.mark.parametrize("command", ["true", "echo no; exit 3"])
 def test_what_runs_something_else_says_nothing_of_the_command(command: str) -> None:
     with Sshd(plain=True, ForceCommand=command) as server:

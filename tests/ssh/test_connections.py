@@ -188,12 +188,12 @@ def test_a_gateway_that_is_lost_while_others_connect_through_it(own: Sshd, gatew
 
 def test_who_waits_for_a_session_is_not_charged_for_connections_that_break(own: Sshd) -> None:
     node = node_of(own, max_sessions=2)
-    losing = [SshJob(node, f"touch {name}; sleep 60", critical=False) for name in "abcd"]
+    losing = [SshJob(node, f"touch {own.room}/{name}; sleep 60", critical=False) for name in "abcd"]
     waiting = [SshJob(node, "true") for _ in range(8)]
 
     def lose() -> None:
         for name in "abcd":
-            wait_until((own.home / name).exists, 10, "a command")
+            wait_until((own.room / name).exists, 10, "a command")
             own.kill_sessions()
 
     assert Engine(*losing, *waiting, CallJob(lose)).orchestrate()

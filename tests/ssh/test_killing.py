@@ -22,7 +22,7 @@ from sshjobs import LocalNode, Run, Secret, SshError, SshJob, SshNode
 from sshjobs.session import RemoteProcess
 from tests.processes import marked, pids, wait_until
 from tests.ssh.conftest import node_of
-from tests.sshd import PASSWORD, Sshd
+from tests.sshd import PASSWORD, Sshd, needs_terminals
 
 TOGETHER = 20
 
@@ -68,6 +68,7 @@ def sleeps(there: Callable[[], list[int]], job: SshJob) -> bool:
     return any(command_line(pid) == f"sleep\0{seconds}\0".encode() for pid in there())
 
 
+@needs_terminals
 @pytest.mark.parametrize("first", [True, False], ids=["first", "later"])
 def test_the_end_of_a_run_ends_commands(server: Sshd, first: bool) -> None:
     node = node_of(server)
@@ -77,8 +78,8 @@ def test_the_end_of_a_run_ends_commands(server: Sshd, first: bool) -> None:
         assert end_in_the_middle(node, COMMANDS, server.commands) < 1.5
 
 
-def test_who_cleans_up_on_term_has_the_time(server: Sshd, tmp_path: Path) -> None:
-    said = Path(server.home, "said") if server.username == "plain" else tmp_path / "said"
+def test_who_cleans_up_on_term_has_the_time(server: Sshd) -> None:
+    said = server.room / "said"
     command = Run(
         ["sh", "-c", f"trap 'sleep 1; echo bye >{said}; exit 3' TERM; sleep 60 & wait"],
         label="sleep 60",

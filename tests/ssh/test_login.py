@@ -68,7 +68,7 @@ def test_no_key_will_do(server: Sshd, home: Path) -> None:
     error = why_not(node_of(server, keys=None))
     assert isinstance(error, AuthFailed)
     assert error.phase == "login"
-    assert "login as plain refused (no keys and no password to try)" in str(error)
+    assert f"login as {server.username} refused (no keys and no password to try)" in str(error)
 
 
 def test_the_usual_keys_are_tried(server: Sshd, home: Path) -> None:
