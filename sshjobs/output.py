@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextvars
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from os import PathLike
 from pathlib import Path
 from typing import IO
@@ -41,27 +42,30 @@ class Kept:
 
     def __init__(self, limit: int | None) -> None:
         self._limit = limit
-        self._bytes = bytearray()
+        # Its value is handed out without a copy.
+        self._buffer = BytesIO()
         self._dropped = False
 
     def feed(self, data: bytes) -> None:
         """Take what came."""
-        self._bytes += data
+        self._buffer.write(data)
         # Cut when it is twice too long: each byte is then moved once, however small the pieces.
-        if self._limit is not None and len(self._bytes) > 2 * self._limit:
+        if self._limit is not None and self._buffer.tell() > 2 * self._limit:
             self._cut(self._limit)
 
     def _cut(self, limit: int) -> None:
-        surplus = len(self._bytes) - limit
+        surplus = self._buffer.tell() - limit
         if surplus > 0:
-            del self._bytes[:surplus]
+            kept = self._buffer.getbuffer()[surplus:]
+            self._buffer = BytesIO()
+            self._buffer.write(kept)
             self._dropped = True
 
     def value(self) -> tuple[bytes, bool]:
         """Return what is kept, and whether something is missing."""
         if self._limit is not None:
             self._cut(self._limit)
-        return bytes(self._bytes), self._dropped
+        return self._buffer.getvalue(), self._dropped
 
 
 class Lines:

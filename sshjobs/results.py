@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
+from typing import Literal
 
 from engine.text import safe_line, safe_repr
 
 from .secret import Secret, mask
+
+_BLOCK = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -43,6 +48,16 @@ class Completed:
         """The error output as text; what is not UTF-8 reads U+FFFD."""
         return self.stderr_bytes.decode("utf-8", "replace")
 
+    def lines(self, stream: Literal["stdout", "stderr"] = "stdout") -> Iterator[str]:
+        r"""Return the lines of an output, as ``stdout.splitlines()`` has them, but not all at once.
+
+        A million of them, which one goes through once, then take no room.
+
+        >>> list(Completed("ls", stdout_bytes=b"one\ntwo\n").lines())
+        ['one', 'two']
+        """
+        return chain.from_iterable(_blocks(getattr(self, f"{stream}_bytes")))
+
     @property
     def command(self) -> str:
         """The command as one readable, safe line."""
@@ -67,3 +82,12 @@ class Completed:
         said = mask(self.stdout, self.secrets) if self.secrets else self.stdout[:400]
         kept = ", truncated" if self.truncated else ""
         return f"<{self.command}: {self.outcome()}, stdout={safe_repr(said, 60)}{kept}>"
+
+
+def _blocks(data: bytes) -> Iterator[list[str]]:
+    """Cut into lines, some at a time."""
+    start = 0
+    while start < len(data):
+        end = data.find(b"\n", start + _BLOCK) + 1 or len(data)
+        yield data[start:end].decode("utf-8", "replace").splitlines()
+        start = end

@@ -69,7 +69,7 @@ class Case:
         job = SshJob(self.node(self.place.host), run)
         orchestrate([job])
         count = 0
-        for line in job.result().stdout.splitlines():
+        for line in job.result().lines():
             count += bool(line)
         assert count == LINES
 

@@ -7,6 +7,8 @@ import os
 import pickle
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sshjobs import (
     CommandFailed,
@@ -101,3 +103,24 @@ def test_a_result_tells_how_it_ended() -> None:
     done = Completed(("a", "b c"), stderr_bytes=b"one\n\ntwo\xff\n\x1b[2Jthree\nfour\n")
     assert done.last_words() == "two� | three | four"
     assert Completed("ls", stdout_bytes=b"only out\n").last_words() == "only out"
+
+
+PIECES = [
+    b"a",
+    b" ",
+    b"\n",
+    b"\r",
+    b"\r\n",
+    b"\x0b",
+    b"\xff",
+    b"\xc3",
+    "é".encode(),
+    "\u2028".encode(),
+]
+
+
+@given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=20), st.integers(0, 20_000))
+def test_lines_one_by_one_are_those_of_the_whole_text(pieces: list[bytes], times: int) -> None:
+    done = Completed("ls", stdout_bytes=b"".join(pieces) * times, stderr_bytes=b"one\ntwo")
+    assert list(done.lines()) == done.stdout.splitlines()
+    assert list(done.lines("stderr")) == ["one", "two"]
