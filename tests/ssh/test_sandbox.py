@@ -48,6 +48,8 @@ def on_node(fleet: Fleet, work: Callable[[Client], Awaitable[object]]) -> None:
 @pytest.fixture(scope="module")
 def fleet() -> Iterator[Fleet]:
     with Fleet(2) as fleet:
+        # With the first pipe to a process its loop, if it is uvloop's, opens a file that it keeps.
+        on_node(fleet, lambda client: client.run("true"))
         yield fleet
 
 
