@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.leaks import leaks, snapshot
-from tests.processes import is_alive, marked, send, wait_until
+from tests.processes import is_alive, marked, process_table, send, wait_until
 
 ROOT = Path(__file__).parent.parent
 
@@ -58,6 +58,8 @@ def left_socket() -> Iterator[None]:
 @contextmanager
 def left_child() -> Iterator[None]:
     with subprocess.Popen(["sleep", "60"]) as child:
+        # For a moment after the exec its arguments cannot be read.
+        wait_until(lambda: process_table()[child.pid].command() == "sleep 60", 5, "its arguments")
         yield
         child.kill()
 
