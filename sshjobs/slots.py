@@ -28,7 +28,8 @@ class Slots:
 
     def __init__(self, sessions: int) -> None:
         self._free = asyncio.Semaphore(max(sessions - 1, 1))
-        self._open = 0
+        self._taken = 0
+        self._asking = 0
 
     async def __aenter__(self) -> None:
         await self.acquire()
@@ -44,11 +45,11 @@ class Slots:
     async def acquire(self) -> None:
         """Take a slot, in the order of asking."""
         await self._free.acquire()
-        self._open += 1
+        self._taken += 1
 
     def release(self) -> None:
         """Give it back."""
-        self._open -= 1
+        self._taken -= 1
         self._free.release()
 
     async def open(
@@ -59,14 +60,23 @@ class Slots:
         Raises:
             asyncssh.ChannelOpenError: the server does not want to, and that is not for a moment.
         """
+        self._asking += 1
+        try:
+            return await self._ask(connection, session)
+        finally:
+            self._asking -= 1
+
+    async def _ask(
+        self, connection: asyncssh.SSHClientConnection, session: Callable[[], Awaitable[T]]
+    ) -> T:
         pause = FIRST_PAUSE
         refusals = 0
         while True:
             try:
                 return await session()
             except asyncssh.ChannelOpenError as error:
-                # Ours are `_open`, this one included; as long as others are, one will be free.
-                refusals = refusals + 1 if self._open <= 1 else 0
+                # As long as one of ours is open, one will be free; those who ask help nobody.
+                refusals = 0 if self._taken > self._asking else refusals + 1
                 full = error.code == asyncssh.OPEN_CONNECT_FAILED and refusals < REFUSALS
                 if not full or connection.is_closed():
                     raise

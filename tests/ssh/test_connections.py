@@ -23,12 +23,14 @@ from sshjobs import (
     AuthFailed,
     ConnectionLost,
     HostKeyUnknown,
+    Push,
     Run,
     SshError,
     SshJob,
     SshNode,
     SshTimeout,
     Unreachable,
+    slots,
 )
 from sshjobs.pool import pool
 from tests.processes import wait_until
@@ -425,6 +427,21 @@ def test_a_server_without_sessions_is_an_error() -> None:
         error = why_not(node_of(server))
         assert "no session" in str(error)
         assert "(MaxSessions); give the node fewer max_sessions=" in str(error)
+
+
+def test_who_is_refused_waits_for_nobody_who_is_refused_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The session that transfers share stays open, and here there is no other."""
+    monkeypatch.setattr(slots, "REFUSALS", 5)
+    with Sshd(MaxSessions=1) as server:
+        node = node_of(server)
+        source = tmp_path / "file"
+        source.touch()
+        push = SshJob(node, Push(source, f"{server.folder}/file"))
+        jobs = [SshJob(node, "true", required=push) for _ in range(2)]
+        assert not Engine(push, *jobs, keep_going=True, timeout=30).orchestrate()
+        assert all("MaxSessions" in str(job.raised_exception()) for job in jobs)
 
 
 def test_a_server_with_one_session_serves_commands_and_transfers(tmp_path: Path) -> None:
