@@ -88,19 +88,12 @@ def judge(
         explanation = [_skipped(plan)]
     if signal is not None:
         status = 128 + signal
-    elif interruption is not None:
-        status = _status_after(interruption)
+    elif isinstance(interruption, KeyboardInterrupt):
+        status = 128 + SIGINT
     else:
         status = TIMED_OUT if plan.stopping is StopReason.TIMEOUT else 1
     why = _bad_news(plan, timeout, signal, error or interruption, shutdown_failures)
     return Verdict(False, why, tuple(explanation), status, dict(shutdown_failures))
-
-
-def _status_after(interruption: BaseException) -> int:
-    if isinstance(interruption, KeyboardInterrupt):
-        return 128 + SIGINT
-    code = interruption.code if isinstance(interruption, SystemExit) else 1
-    return code if isinstance(code, int) and code else 1
 
 
 def nodes_at_every_depth(plan: Plan) -> Iterable[Node]:
