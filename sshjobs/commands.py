@@ -365,14 +365,13 @@ def _check_line(line: str) -> str:
 
 
 def _checked_words(given: Any) -> tuple[Argument, ...]:
-    try:
-        words: tuple[Argument, ...] = tuple(given)
-    except TypeError:
+    if isinstance(given, bytes) or not isinstance(given, Iterable):
         raise BadOption(
             f"not a command: {safe_repr(given, _SHOWN)}; give a shell line or an argument vector",
             "command",
             given,
-        ) from None
+        )
+    words: tuple[Argument, ...] = tuple(given)
     if not words:
         raise BadOption("an empty argument vector: give at least a program", "command", words)
     for place, word in enumerate(words):

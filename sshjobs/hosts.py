@@ -28,6 +28,8 @@ def expand(hosts: str) -> list[str]:
     >>> expand("rack[1-2]-node[0-4/2]")
     ['rack1-node0', 'rack1-node2', 'rack1-node4', 'rack2-node0', 'rack2-node2', 'rack2-node4']
     """
+    if not isinstance(hosts, str):
+        raise _bad(hosts, "give text; for a list of names, write [SshNode(name) for name in ...]")
     if not hosts.strip():
         raise _bad(hosts, "give names, as in fit[01-12],gw")
     special = re.search(r"[@!&^%]", hosts)

@@ -432,6 +432,7 @@ def test_what_is_secret_is_not_typed(node: Node) -> None:
         (lambda: Run(""), "empty"),
         (lambda: Run([]), "empty argument vector"),
         (lambda: Run(3), "argument vector"),  # type: ignore[arg-type]
+        (lambda: Run(b"ls"), "argument vector"),
         (lambda: Run("a\0b"), "NUL"),
         (lambda: Run(["a", "b\0"]), "NUL"),
         (lambda: Run(["a", None]), "not a string"),  # type: ignore[list-item]

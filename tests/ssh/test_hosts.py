@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import pytest
 from ClusterShell.NodeSet import NodeSet
@@ -30,9 +31,10 @@ def test_notation(hosts: str, names: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "hosts", ["", "  ", "a[", "a[1-", "a]", "a[3-1]", "a[x]", "a[1-3/0]", "a[]", "a[1-999999]"]
+    "hosts",
+    ["", "  ", "a[", "a[1-", "a]", "a[3-1]", "a[x]", "a[1-3/0]", "a[]", "a[1-999999]", ["a", "b"]],
 )
-def test_nonsense_is_refused(hosts: str) -> None:
+def test_nonsense_is_refused(hosts: Any) -> None:
     with pytest.raises(BadOption, match="node set"):
         expand(hosts)
 
