@@ -6,6 +6,7 @@ Every piece that comes from outside has passed :mod:`engine.text`, so that a lin
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -29,8 +30,9 @@ _OURS = {PurePath(__file__).parent.with_name(name) for name in ("engine", "monit
 
 
 def show(text: str) -> None:
-    """Print `text`."""
-    print(text)
+    """Print `text`; characters that the output has no bytes for are escaped."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
 # -- one job -------------------------------------------------------------------------------------

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import re
+import sys
 from contextlib import suppress
 from typing import Any
 
@@ -300,3 +302,18 @@ def test_the_report_tells_each_thing_once_and_where_it_belongs() -> None:
         "    failed in shutdown:",
         "      i !! OSError: no link [test_listing.py:N, in no_shutdown]",
     ]
+
+
+def test_an_output_without_the_characters_gets_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = Engine(Job(give, 1, label="caf\u00e9"), Job(give, 1, forever=True, label="bus"))
+    assert engine.orchestrate()
+    written = io.BytesIO()
+    with io.TextIOWrapper(written, encoding="ascii", write_through=True) as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        engine.list()
+        engine.debrief()
+        monkeypatch.undo()
+        assert b"<Job `caf\\xe9' finished -> 1>" in written.getvalue()
+        assert b"<Job `bus'[\\u221e]" in written.getvalue()
