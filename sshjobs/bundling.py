@@ -97,8 +97,9 @@ class Carried(asyncio.Protocol):
         self.connection.session_started()
 
     def data_received(self, data: bytes, datatype: int | None = None) -> None:
-        """Pass it on."""
-        self.connection.data_received(data)
+        """Pass it on, in pieces: what waits is copied for each packet that is taken from it."""
+        for start in range(0, len(data), ENOUGH):
+            self.connection.data_received(data[start : start + ENOUGH])
 
     def eof_received(self) -> None:
         """Pass it on."""

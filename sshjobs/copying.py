@@ -24,6 +24,7 @@ import asyncssh
 
 from engine import report
 
+from .bounded import within
 from .errors import TransferFailed, UnsafePath
 from .filesystem import DENIED, MISSING, FileSystem, Kind, Reader, Writer, telling
 from .node import AnyNode
@@ -294,5 +295,5 @@ def _reworded(error: Exception, problem: str) -> Exception:
 async def _quietly(step: Coroutine[Any, Any, None]) -> None:
     """Take a step of cleaning up, as far as it can be taken: another error is told already."""
     with suppress(Exception):
-        async with asyncio.timeout(_CLEANUP):
+        async with within(_CLEANUP):
             await step

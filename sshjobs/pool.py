@@ -148,6 +148,11 @@ class Link:
             return self is other
         return self._gateway.link.leads_through(other)
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection, and nothing is known to be wrong with it."""
+        return self._connection is not None and not self._connection.is_closed()
+
     async def wait_lost(self) -> None:
         """Wait until there is no connection."""
         if self._connection is not None:
@@ -173,8 +178,9 @@ class Link:
             return
         connection = await self.connection()
         if self._sftp is None or not self._sftp.serves(connection):
-            self._sftp = _Sftp(connection, self._start(self._open_sftp(connection)))
-        yield await asyncio.shield(self._sftp.opening)
+            opened = asyncio.get_running_loop().create_future()
+            self._sftp = _Sftp(connection, opened, self._start(self._keep_sftp(connection, opened)))
+        yield await asyncio.shield(self._sftp.opened)
 
     async def close(self) -> None:
         """Close the connection, then let go of the gateway; bounded, and then by force.
@@ -185,7 +191,7 @@ class Link:
         if self._connecting is not None:
             self._give_up(self._connecting)
         if self._sftp is not None:
-            self._sftp.opening.cancel()
+            self._give_up(self._sftp.keeping)
         try:
             if self._ending:
                 await asyncio.wait(self._ending, timeout=CLOSE_TIMEOUT)
@@ -267,6 +273,24 @@ class Link:
             await before.release()
         return self._gateway
 
+    async def _keep_sftp(
+        self,
+        connection: asyncssh.SSHClientConnection,
+        opened: asyncio.Future[asyncssh.SFTPClient],
+    ) -> None:
+        """Open an sftp client, and see it to its end, which may come before the connection's."""
+        opened.add_done_callback(_retrieve)
+        try:
+            client = await self._open_sftp(connection)
+        except asyncio.CancelledError:
+            opened.cancel()
+            raise
+        except Exception as error:
+            opened.set_exception(error)
+            return
+        opened.set_result(client)
+        await client.wait_closed()
+
     async def _open_sftp(self, connection: asyncssh.SSHClientConnection) -> asyncssh.SFTPClient:
         return await self.slots.open(connection, lambda: connection.start_sftp_client(env={}))
 
@@ -276,14 +300,12 @@ class _Sftp:
     """An sftp client, or the attempt to open it, and the connection that it belongs to."""
 
     connection: asyncssh.SSHClientConnection
-    opening: asyncio.Task[asyncssh.SFTPClient]
+    opened: asyncio.Future[asyncssh.SFTPClient]
+    keeping: asyncio.Task[None]
 
     def serves(self, connection: asyncssh.SSHClientConnection) -> bool:
         """Whether it can be used on `connection`."""
-        failed = self.opening.done() and (
-            self.opening.cancelled() or self.opening.exception() is not None
-        )
-        return self.connection is connection and not failed
+        return self.connection is connection and not self.keeping.done()
 
 
 class Lease:
@@ -358,7 +380,7 @@ async def _close(connection: asyncssh.SSHClientConnection) -> None:
         await asyncio.sleep(0)
 
 
-def _retrieve(task: asyncio.Task[Any]) -> None:
+def _retrieve(task: asyncio.Future[Any]) -> None:
     """Look at the outcome, which nobody may be left to wait for."""
     if not task.cancelled():
         task.exception()

@@ -19,7 +19,7 @@ from .traffic import traffic_over
 
 # A / leads elsewhere; control characters drive terminals, in the listings of whoever looks.
 _UNSAFE = re.compile(r"[/\x00-\x1f\x7f-\x9f]")
-_LONGEST_NAME = 255
+_LONGEST_NAME, _LONGEST_PATH = 255, 4095
 _READ_ONLY = 1  # of statvfs
 _NO_REASON = {"", "Failure"}
 
@@ -147,10 +147,6 @@ class RemoteFiles:
         except asyncssh.SFTPFailure as error:
             # Version 3 has one word for all that has none of its own.
             raise await self._explained(error, path) from None
-        except asyncssh.SFTPBadMessage as error:
-            if len(_encoded(posixpath.basename(path))) <= _LONGEST_NAME:
-                raise
-            raise asyncssh.SFTPInvalidFilename(os.strerror(errno.ENAMETOOLONG)) from error
 
     async def _explained(self, error: asyncssh.SFTPFailure, path: str) -> asyncssh.SFTPError:
         with suppress(asyncssh.SFTPError):
@@ -169,6 +165,8 @@ class RemoteFiles:
 
     def failure(self, error: Exception, path: str) -> Exception:
         """Return the SshError that tells of `error`."""
+        if isinstance(error, asyncssh.SFTPBadMessage) and _is_too_long(_encoded(path)):
+            error = asyncssh.SFTPInvalidFilename(os.strerror(errno.ENAMETOOLONG))
         return self._session.failure(error, "transfer", path)
 
 
@@ -197,6 +195,10 @@ class _RemoteFile:
 
     async def close(self) -> None:
         await self._file.close()
+
+
+def _is_too_long(path: bytes) -> bool:
+    return len(path) > _LONGEST_PATH or len(posixpath.basename(path)) > _LONGEST_NAME
 
 
 def _from_attrs(name: str, attrs: asyncssh.SFTPAttrs) -> Entry:

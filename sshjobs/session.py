@@ -22,12 +22,8 @@ from .script import Launch, Way, from_stage, way
 
 ATTEMPTS = 3
 """Times that a command is tried which could not be sent: the connection was found dead."""
-LOST = (
-    asyncssh.DisconnectError,
-    asyncssh.SFTPConnectionLost,
-    asyncssh.SFTPNoConnection,
-    ConnectionError,
-)
+SFTP_ENDED = (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection)
+LOST = (asyncssh.DisconnectError, ConnectionError, *SFTP_ENDED)
 TERMINAL = "xterm"
 REFUSALS = {
     OPEN_REQUEST_PTY_FAILED: "the server gives no terminal (PermitTTY)",
@@ -112,13 +108,16 @@ class RemoteProcess(Process, asyncssh.SSHClientSession[bytes]):
             self._hand_over()
 
     def _hand_over(self) -> None:
+        if self.way.stdin:
+            self._write(self.way.stdin)
+        if self._cut:
+            self.cut()
+
+    def _write(self, data: bytes) -> None:
         if self._channel is not None:
             # Cut a moment ago, or closed by the server: the end of the session tells which.
             with suppress(BrokenPipeError):
-                if self.way.stdin:
-                    self._channel.write(self.way.stdin)
-            if self._cut:
-                self.cut()
+                self._channel.write(data)
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
         """Take what it wrote."""
@@ -196,7 +195,7 @@ class SshSession(Runner):
             except SshError:
                 raise
             except (asyncssh.Error, OSError) as error:
-                failure = self.failure(error, "transfer")
+                failure = self.failure(_no_sftp(error), "transfer")
                 failure.add_note("files go by sftp, which the server has to offer")
                 raise failure from error
             yield client
@@ -256,9 +255,13 @@ class SshSession(Runner):
         """Return the SshError that tells what `error` means."""
         if isinstance(error, SshError):
             return error
-        lost = _is_lost(error)
+        # The server's side of sftp is a program of its own, which may end, or be ended, alone.
+        alone = isinstance(error, SFTP_ENDED) and self.lease().link.is_connected
+        lost = _is_lost(error) and not alone
         kind = ConnectionLost if lost else TransferFailed
         problem = _lost(error) if lost else _reason(error)
+        if alone:
+            problem = "the server ended its sftp, while the connection lives"
         return kind(problem, node=self.node, phase=phase, path=path)
 
     async def close(self) -> None:
@@ -273,6 +276,18 @@ class SshSession(Runner):
         lease, self._lease = self._lease, None
         if lease is not None:
             await lease.release()
+
+
+def _no_sftp(error: Exception) -> Exception:
+    """Return the same error; it says what it means that there is no sftp, if that is known."""
+    if isinstance(error, asyncssh.ChannelOpenError) and error.code == OPEN_REQUEST_SESSION_FAILED:
+        error.reason = "the server offers no sftp (a Subsystem line in its sshd_config)"
+    elif isinstance(error, asyncssh.SFTPBadMessage):
+        error.reason = (
+            f"what answers is not sftp: {error.reason}; a forced command, or login scripts "
+            "that print something"
+        )
+    return error
 
 
 def _is_lost(error: BaseException | None) -> bool:

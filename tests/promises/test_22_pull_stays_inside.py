@@ -9,6 +9,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -132,11 +133,19 @@ def test_dots_are_not_taken_for_names(around: Path) -> None:
     assert_untouched(around)
 
 
-def test_names_without_end(count: Callable[[int, int], int]) -> None:
+@pytest.mark.parametrize("what", ["/bait", "/bait/*", "/bait/nothing*"])
+def test_names_without_end(what: str, count: Callable[[int, int], int]) -> None:
     most = count(1_000, 100_000)
     many = ((f"file{number}", FILE) for number in range(2 * most))
     with Liar(many) as liar, pytest.raises(TransferFailed, match=f"more than {most} "):
-        pull(liar, max_files=most)
+        do(liar, Pull(what, "target", max_files=most))
+    assert not Path("target").exists()
+
+
+def test_folders_without_end() -> None:
+    liar = Liar([("d" * 200, FOLDER)], endless=True)
+    with liar, pytest.raises(TransferFailed, match="without end"):
+        pull(liar)
     assert not Path("target").exists()
 
 
@@ -158,9 +167,19 @@ def test_globs_are_no_way_round(around: Path) -> None:
     assert_untouched(around)
 
 
-def test_a_full_disk_over_there_is_told_as_such() -> None:
-    with Liar(room=0) as liar, pytest.raises(TransferFailed, match="No space left") as caught:
+@pytest.mark.parametrize(
+    ("lies", "told"),
+    [
+        ({"room": 0}, "No space left"),
+        ({"inodes": 0}, "No space left"),
+        ({"flags": 1}, "Read-only"),
+        ({}, "gives no reason"),
+    ],
+)
+def test_what_version_3_has_no_word_for_is_found_out(lies: dict[str, Any], told: str) -> None:
+    with Liar(**lies) as liar, pytest.raises(TransferFailed, match=told) as caught:
         do(liar, Push("evil", "/bait/target"))
     assert caught.value.path == "/bait/target"
     (removed,) = liar.removed
+    assert removed.startswith(b"/bait/.target.")
     assert removed.endswith(b".part")

@@ -44,13 +44,13 @@ class Sftp(asyncssh.SFTPServer):
 
     def lstat(self, path: bytes) -> asyncssh.SFTPAttrs:
         """Tell what is at a path."""
-        if path == BAIT:
+        if path.startswith(BAIT) and (path == BAIT or self.liar.endless):
             return asyncssh.SFTPAttrs(permissions=FOLDER)
         raise asyncssh.SFTPNoSuchFile("no such file")
 
     async def scandir(self, path: bytes) -> AsyncIterator[asyncssh.SFTPName]:
         """List the folder, or an empty one."""
-        for name, mode in self.liar.listing if path == BAIT else ():
+        for name, mode in self.liar.listing if path == BAIT or self.liar.endless else ():
             raw = name.encode() if isinstance(name, str) else name
             attrs = asyncssh.SFTPAttrs(permissions=mode, size=self.liar.size)
             yield asyncssh.SFTPName(raw, attrs=attrs)
@@ -60,7 +60,11 @@ class Sftp(asyncssh.SFTPServer):
         return self.liar.says.encode()
 
     def open(self, path: bytes, pflags: int, attrs: asyncssh.SFTPAttrs) -> io.BytesIO:
-        """Open any file: they all hold the same."""
+        """Open any file: they all hold the same; or hang up, or refuse, as version 3 tells it."""
+        if self.liar.hangs_up:
+            self.channel.close()
+        if not self.liar.inodes and pflags & asyncssh.FXF_CREAT:
+            raise asyncssh.SFTPFailure("Failure")
         return io.BytesIO(CONTENT)
 
     async def read(self, file_obj: object, offset: int, size: int) -> bytes:
@@ -73,7 +77,9 @@ class Sftp(asyncssh.SFTPServer):
 
     def statvfs(self, path: bytes) -> asyncssh.SFTPVFSAttrs:
         """Tell how full the disk is."""
-        return asyncssh.SFTPVFSAttrs(bavail=self.liar.room, favail=1)
+        return asyncssh.SFTPVFSAttrs(
+            bavail=self.liar.room, files=9, favail=self.liar.inodes, flags=self.liar.flags
+        )
 
     def remove(self, path: bytes) -> None:
         """Take note."""
@@ -89,6 +95,10 @@ class Liar:
         size: what it tells as the size of files; they hold four bytes.
         surplus: what it adds to each answer.
         room: how many blocks of its disk it tells are free.
+        inodes: likewise; without any it makes no files.
+        flags: what it tells of its disk.
+        endless: every folder holds the same.
+        hangs_up: it ends sftp, and only that, when a file is to be opened.
     """
 
     def __init__(
@@ -99,12 +109,20 @@ class Liar:
         size: int = len(CONTENT),
         surplus: bytes = b"",
         room: int = 1,
+        inodes: int = 1,
+        flags: int = 0,
+        endless: bool = False,
+        hangs_up: bool = False,
     ) -> None:
         self.listing = listing
         self.says = says
         self.size = size
         self.surplus = surplus
         self.room = room
+        self.inodes = inodes
+        self.flags = flags
+        self.endless = endless
+        self.hangs_up = hangs_up
         self.removed: list[bytes] = []
 
     def __enter__(self) -> Self:

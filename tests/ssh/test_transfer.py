@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import resource
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from sshjobs import (
     sources,
 )
 from sshjobs.sandbox import Fleet
+from tests.ssh.liar import FILE, Liar
 from tests.sshd import Sshd
 
 Node = SshNode | LocalNode
@@ -70,7 +73,7 @@ def tree(folder: Path) -> dict[str, object]:
     return found
 
 
-def make(folder: Path, **texts: str) -> Path:
+def make(folder: Path, /, **texts: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         (folder / name).write_text(text)
@@ -124,6 +127,7 @@ def test_a_file_gets_the_new_name(place: tuple[Node, Path]) -> None:
     Path("a").write_text("one")
     done = do(node, Push("a", there / "b"))
     assert (done.argv, done.exit_status) == (("push", "a", str(there / "b")), 0)
+    assert done.stdout == "1 file: 3 bytes\n"
     assert tree(there) == {"b": "one"}
     Path("a").write_text("two")
     do(node, Push("a", there / "b"), Pull(there / "b", "c"))
@@ -147,8 +151,9 @@ def test_a_folder_goes_with_all_that_is_in_it(place: tuple[Node, Path]) -> None:
     Path("conf/sub/up").symlink_to("../a")
     do(node, Push("conf", there / "etc"), Push("conf/", f"{there}/in/"))
     assert tree(there / "etc") == tree(there / "in/conf") == tree(Path("conf"))
-    do(node, Pull(there / "etc", "back"))
+    done = do(node, Pull(there / "etc", "back"))
     assert tree(Path("back")) == tree(Path("conf"))
+    assert done.stdout == "2 files, 4 folders, 2 links: 2 bytes\n"
 
 
 def test_a_second_time_adds_and_replaces(place: tuple[Node, Path]) -> None:
@@ -219,6 +224,10 @@ def test_relative_names_start_at_home(fleet: Fleet, node: SshNode) -> None:
     do(node, Push("a", "b"), Push("a", "~/c"), Pull("~/b", "d"))
     home = fleet.home(node)
     assert (home / "b").read_text() == (home / "c").read_text() == Path("d").read_text() == "one"
+    assert "is a folder" in str(refused(node, Push("a", "~")))
+    assert "whole path" in str(refused(node, Push("a", "~nobody/a")))
+    assert refused(node, Push("~nobody-of-that-name/a", "a")).path == "~nobody-of-that-name/a"
+    assert not any(path.name.startswith("~") for path in home.iterdir())
 
 
 def test_a_path_may_be_known_late(node: SshNode, tmp_path: Path) -> None:
@@ -270,6 +279,7 @@ def test_progress_is_told_in_bytes(node: SshNode, tmp_path: Path) -> None:
     assert (told[0].done, told[-1].done) == (0, size)
     assert {tick.total for tick in told} == {size}
     assert len(told) <= 3 + done.duration / 0.1
+    assert len({tick.done for tick in told}) == len(told)
 
 
 def test_what_leads_out_or_is_no_file_is_left_out_and_told(
@@ -287,6 +297,20 @@ def test_what_leads_out_or_is_no_file_is_left_out_and_told(
         assert name in done.stderr
         assert name in caplog.text
         assert any(name in tick.text for tick in recorder.of(JobOutput))
+
+
+def test_what_a_glob_names_and_cannot_be_copied_is_left_out_and_told(
+    place: tuple[Node, Path],
+) -> None:
+    node, there = place
+    make(Path("d"), a="1")
+    Path("d/nowhere").symlink_to("nothing")
+    Path("d/to_a").symlink_to("a")
+    os.mkfifo("d/pipe")
+    done = do(node, Push("d/*", there / "d"))
+    assert tree(there / "d") == {"a": "1", "to_a": "1"}
+    assert "d/nowhere: a link that leads nowhere" in done.stderr
+    assert "d/pipe: neither" in done.stderr
 
 
 def test_a_link_by_itself_is_followed(place: tuple[Node, Path]) -> None:
@@ -349,8 +373,10 @@ def test_what_is_missing_is_told_with_its_path(place: tuple[Node, Path]) -> None
     Path("a").touch()
     nowhere = str(there / "no/such/file")
     assert refused(node, Push("nothing", there / "b")).path == "nothing"
-    assert refused(node, Push("a", nowhere)).path == nowhere
-    assert refused(node, Push("a", f"{nowhere}/")).path == nowhere
+    for command in (Push("a", nowhere), Push("a", f"{nowhere}/")):
+        error = refused(node, command)
+        assert error.path == nowhere
+        assert f"there is no folder {there}/no/such" in str(error)
     assert refused(node, Pull(nowhere, "b")).path == nowhere
     assert refused(node, Pull(f"{there}/*.txt", "b/")).path == f"{there}/*.txt"
     assert refused(node, Pull(there, "no/such")).path == "no/such"
@@ -367,9 +393,23 @@ def test_what_is_in_the_way_is_told(place: tuple[Node, Path]) -> None:
     assert refused(node, Push("d/a", f"{there}/file/")).path == str(there / "file")
     assert refused(node, Push("/dev/null", there / "null")).path == "/dev/null"
     assert "no name" in str(refused(node, Push("..", f"{there}/")))
+    make(Path("g"), folder="")
+    assert "s a directory" in str(refused(node, Push("g", there)))
+    assert "too long" in str(refused(node, Push("d/a", there / ("n" * 300))))
     make(Path("e"), a="")
     assert "two of the sources" in str(refused(node, Push("[de]/a", f"{there}/")))
     assert tree(there) == {"file": "", "folder": None, "folder/kept": ""}
+
+
+def test_no_file_takes_the_place_of_a_device(place: tuple[Node, Path]) -> None:
+    node, there = place
+    Path("a").write_text("one")
+    os.mkfifo(there / "pipe")
+    (there / "way").symlink_to("pipe")
+    for target in (f"{there}/pipe", f"{there}/way"):
+        assert "a device, a pipe" in str(refused(node, Push("a", target)))
+    assert (there / "pipe").is_fifo()
+    assert (there / "way").is_symlink()
 
 
 def test_too_many_files_are_refused_before_one_is_copied(place: tuple[Node, Path]) -> None:
@@ -389,6 +429,54 @@ def test_missing_rights_are_told() -> None:
         assert error.path == target
         assert "ermission denied" in str(error)
         assert "ermission denied" in str(refused(node, Pull(target, "y")))
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"Subsystem": "other /bin/false"}, "offers no sftp"),
+        ({"Subsystem": "sftp /bin/false"}, "ended its sftp"),
+        ({"ForceCommand": "echo hello"}, "not sftp"),
+    ],
+)
+def test_a_server_without_sftp(options: dict[str, Any], told: str) -> None:
+    with Sshd(**options) as sshd, pytest.raises(TransferFailed, match=told) as caught:
+        do(of_sshd(sshd), Push(__file__, "x"))
+    assert any("files go by sftp" in note for note in caught.value.__notes__)
+
+
+def test_an_sftp_that_ended_is_opened_again(tmp_path: Path) -> None:
+    with Liar([("a", FILE)], hangs_up=True) as liar, liar.node:
+        error = refused(liar.node, Pull("/bait", tmp_path / "a"))
+        assert "ended its sftp" in str(error)
+        liar.hangs_up = False
+        do(liar.node, Pull("/bait", tmp_path / "a"))
+
+
+def test_many_files_take_few_descriptors(sshd: Sshd, tmp_path: Path) -> None:
+    many = make(tmp_path / "many", **{f"file{n}": "x" for n in range(100)})
+    with of_sshd(sshd) as node, few_descriptors(8):
+        do(node, Push(many, tmp_path / "there"), Pull(tmp_path / "there", tmp_path / "back"))
+    assert tree(tmp_path / "back") == tree(many)
+
+
+@contextmanager
+def few_descriptors(free: int) -> Iterator[None]:
+    """Have no more than so many to give."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
+    taken: list[int] = []
+    try:
+        with suppress(OSError):
+            while True:
+                taken.append(os.open("/", os.O_RDONLY))
+        for _ in range(free):
+            os.close(taken.pop())
+        yield
+    finally:
+        for fd in taken:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.mark.parametrize("verb", [Push, Pull])
@@ -433,6 +521,15 @@ def test_a_timeout_is_told_as_such(node: SshNode, tmp_path: Path) -> None:
         do(node, Push("big", tmp_path / "to", timeout=0.05))
     assert caught.value.phase == "transfer"
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_slow_link_carries_word_to_clean_up(fleet: Fleet, node: SshNode) -> None:
+    Path("big").write_bytes(os.urandom(20 << 20))
+    folder = fleet.home(node) / "slow"
+    folder.mkdir()
+    with fleet.slow(node, bandwidth=1e6), pytest.raises(SshTimeout):
+        do(node, Push("big", "slow/", timeout=1))
+    assert list(folder.iterdir()) == []
 
 
 def test_errors_are_of_the_one_family() -> None:
