@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +65,7 @@ def report(
         for name, value in (("percent", percent), ("done", done), ("total", total))
     )
     if percent is None and done is not None and total:
-        percent = 100 * done / total
+        percent = 100.0 * done / total
     if percent is not None:
         percent = min(max(percent, 0.0), 100.0)
     if performer.run.tells:
@@ -73,13 +74,15 @@ def report(
 
 
 def _number(name: str, value: Any) -> float | None:
-    """Return a number as JSON knows it: what is infinite or not a number is left out."""
+    """Return a number as JSON knows it: what is infinite, too large or no number is left out."""
     if value is None:
         return None
     if isinstance(value, str | bytes) or not hasattr(value, "__float__"):
         raise TypeError(f"report({name}=...) takes a number, not {safe_repr(value, 80)}")
-    number = value if type(value) is int else float(value)
-    return number if math.isfinite(number) else None
+    with suppress(OverflowError):  # of integers beyond all floats
+        number = value if type(value) is int else float(value)
+        return number if math.isfinite(number) else None
+    return None
 
 
 def output(text: str | bytes, stream: str = "stdout") -> None:
