@@ -78,7 +78,8 @@ class Model:
         failures: ids of what failed, in that order: jobs, and groups that failed of themselves.
         version: grows with every event.
         order_version: grows with every event that may change the order of the lines.
-        longest: cells that the longest label takes, two more for each group that it is in.
+        longest: cells that the longest label takes, two more for each group that it is in,
+            and for the mark of one.
     """
 
     def __init__(self) -> None:
@@ -220,15 +221,22 @@ class Model:
             group.counts.of[line.state] += line.counted
             group.ranks[line.look.rank] += 1
             deep += 2
-        self.longest = max(self.longest, width(clean(row.label)) + deep)
+        self._make_room(line, deep)
         return line
 
     def _hold(self, line: JobLine) -> None:
         """Make a group of a line, if it is not one yet."""
         if line.group is None:
+            deep = -2
             for group in self._groups_round(line):
                 group.counts.of[line.state] -= line.counted
+                deep += 2
             line.group = Group(window=line.row.window)
+            self._make_room(line, deep + 2)
+
+    def _make_room(self, line: JobLine, before: int) -> None:
+        """Have the column of names hold a label with so many cells before it."""
+        self.longest = max(self.longest, before + width(clean(line.label)))
 
     def _link(self, line: JobLine) -> None:
         either = dict.fromkeys((*line.row.requires, *line.row.after))

@@ -335,6 +335,11 @@ def test_members_are_under_their_group_and_fold() -> None:
     assert len(names(story, view)) == 6
 
 
+def test_the_name_of_a_group_has_room_for_its_mark() -> None:
+    story = Story(row("1", "node10"), row("1.1", "put"))
+    assert names(story, View()) == ["· ▾ node10", "·   put"]
+
+
 def test_a_group_tells_the_counts_of_its_members() -> None:
     story = groups().to(State.RUNNING, "2", "2.1").to(State.FAILED, "2.2.1")
     line = next(line for line in text(story) if "site" in line)
