@@ -40,6 +40,8 @@ def report(
 ) -> None:
     """Tell how far the job is; each call is one `JobProgress` event.
 
+    Whichever job calls it, from a coroutine or a thread of its own; outside of a job nothing happens.
+
     Args:
         message: what it is doing.
         percent: 0 to 100; what lies outside is brought inside.
@@ -88,9 +90,17 @@ def _number(name: str, value: Any) -> float | None:
 def output(text: str | bytes, stream: str = "stdout") -> None:
     """Tell what the job printed; each line of `text` is one `JobOutput` event.
 
+    Like :func:`report`, from anywhere in a job; outside of one nothing happens.
+
     Args:
         text: one or several lines; what could drive a terminal is taken out.
         stream: ``"stdout"`` or ``"stderr"``.
+
+    >>> from engine import Engine, Job, output
+    >>> async def probe():
+    ...     output("64 bytes from fit01")
+    >>> Engine(Job(probe)).orchestrate()
+    True
     """
     node, performer = _performer()
     if node is None or performer is None or not performer.run.tells:
@@ -112,7 +122,7 @@ def _told(text: object) -> str:
 def ready() -> None:
     """Tell that the job is ready: those that wait for it, a forever job with `notify`, may start.
 
-    A second call does nothing.
+    A second call does nothing, nor does one outside of a job.
 
     >>> from engine import Engine, Job, ready
     >>> import asyncio

@@ -51,7 +51,8 @@ class AbstractJob:
         required: jobs that must be finished first, see :meth:`requires`.
         after: jobs that must be over first, see :meth:`after`.
         timeout: seconds that each attempt may take; more is a failure with a TimeoutError.
-        retry: how many more attempts a failure is worth, or a ``tenacity.AsyncRetrying``.
+        retry: how many more attempts a failure is worth, one right after the other; or a
+            ``tenacity.AsyncRetrying``, for pauses in between or a choice of errors.
         pool: a :class:`engine.Pool` whose slots it shares with other jobs.
         notify: for a forever job: it is ready once it calls :func:`engine.ready`, not at its start.
         engine: an engine to add it to.
