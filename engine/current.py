@@ -40,7 +40,7 @@ def report(
 ) -> None:
     """Tell how far the job is; each call is one `JobProgress` event.
 
-    Whichever job calls it, from a coroutine or a thread of its own; outside of a job nothing happens.
+    It knows the job that calls it, from a coroutine or a thread; outside of a job nothing happens.
 
     Args:
         message: what it is doing.
