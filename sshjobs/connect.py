@@ -33,6 +33,7 @@ from .errors import (
 )
 from .hostkeys import Trust, entry_name, record
 from .node import AskPassword, SshNode
+from .proxying import Proxy
 from .secret import Secret
 from .settings import Settings
 
@@ -219,11 +220,6 @@ class Tunnel:
         return channel, cast(Carried, carried).connection
 
 
-def _network(settings: Settings) -> Network | tuple[()]:
-    """Return the direct way, unless a ProxyCommand is to make it."""
-    return () if settings.proxy_command else Network(settings.options)
-
-
 def _close_channel(opening: asyncio.Task[Any]) -> None:
     if not opening.cancelled() and opening.exception() is None:
         channel, _ = opening.result()
@@ -244,7 +240,8 @@ class _Attempt:
     def __init__(self, node: SshNode, settings: Settings, tunnel: Tunnel | None) -> None:
         self._node = node
         self._settings = settings
-        self._tunnel = tunnel
+        self._proxy = Proxy(settings.proxy_command) if settings.proxy_command else None
+        self._tunnel = tunnel or self._proxy or Network(settings.options)
         self._deadline = asyncio.timeout(None)
         self.answered_at: float | None = None
 
@@ -259,7 +256,8 @@ class _Attempt:
         except Exception as error:
             if isinstance(error, TimeoutError) and self._deadline.expired():
                 raise _late(self._node, client) from error
-            raise _explained(error, self._node, self._settings, client) from error
+            failure = self._proxy.failure() if self._proxy is not None else ""
+            raise _explained(error, self._node, self._settings, client, failure) from error
         finally:
             client.agent.close()
         if not self._settings.check:
@@ -287,8 +285,7 @@ class _Attempt:
             self._settings.port,
             options=self._settings.options,
             config=list(self._settings.files) or None,
-            tunnel=self._tunnel or _network(self._settings),
-            proxy_command=list(self._settings.proxy_command) or None,
+            tunnel=self._tunnel,
             client_factory=lambda: client,
             known_hosts=known if self._settings.check else None,
             client_keys=self._keys(),
@@ -356,9 +353,17 @@ def _late(node: SshNode, client: Client) -> SshTimeout:
 
 
 def _explained(
-    error: Exception, node: SshNode, settings: Settings, client: Client
+    error: Exception, node: SshNode, settings: Settings, client: Client, failure: str
 ) -> SshError | _Dropped:
-    """Return the error that tells the user what `error` means."""
+    """Return the error that tells the user what `error` means.
+
+    Args:
+        error: what asyncssh or the system says.
+        node: where to.
+        settings: what that means.
+        client: what it has learned.
+        failure: how the program failed that made the connection, if it did.
+    """
     if isinstance(error, asyncssh.HostKeyNotVerifiable) and client.verdict is None:
         problem = f"its host key is not to be trusted: {error.reason}"  # revoked, or expired
         return HostKeyChanged(problem, node=node, phase="connect")
@@ -381,8 +386,11 @@ def _explained(
         return Unreachable(problem, node=node, phase="connect")
     if isinstance(error, (socket.gaierror, UnicodeError)):
         return Unreachable(f"unknown name {settings.host!r}", node=node, phase="connect")
-    unreachable = Unreachable(_obstacle(error, settings, client), node=node, phase="connect")
-    if client.begun and isinstance(error, LOST):
+    problem = failure or _obstacle(error, client)
+    way = f"by its ProxyCommand ({proxy})" if (proxy := settings.proxy_command) else ""
+    way = way or f"to port {settings.port}"
+    unreachable = Unreachable(f"no connection {way}: {problem}", node=node, phase="connect")
+    if client.begun and isinstance(error, LOST) and not failure:
         return _Dropped(unreachable)
     return unreachable
 
@@ -396,17 +404,13 @@ def _mistrust(error: Exception, client: Client) -> tuple[type[SshError], str] | 
     return None
 
 
-def _obstacle(error: Exception, settings: Settings, client: Client) -> str:
+def _obstacle(error: Exception, client: Client) -> str:
     if client.begun and not client.greeted:
-        reason = "what answers there is no ssh server, or one that turns us away"
-    elif isinstance(error, OSError) and error.errno:
+        return "what answers there is no ssh server, or one that turns us away"
+    if isinstance(error, OSError) and error.errno:
         # asyncio's own text tells the address twice, and the errno in figures.
-        reason = os.strerror(error.errno).lower()
-    else:
-        reason = str(error) or type(error).__name__
-    if settings.proxy_command:
-        return f"no connection by its ProxyCommand ({' '.join(settings.proxy_command)}): {reason}"
-    return f"no connection to port {settings.port}: {reason}"
+        return os.strerror(error.errno).lower()
+    return str(error) or type(error).__name__
 
 
 def _strange_key(kind: type[SshError], shown: str, settings: Settings) -> str:

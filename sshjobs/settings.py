@@ -6,6 +6,7 @@ All of it blocks, and is called in a thread; what is read is kept (see :mod:`ssh
 from __future__ import annotations
 
 import getpass
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ UNREADABLE = (OSError, RuntimeError, asyncssh.KeyImportError, asyncssh.KeyEncryp
 DEFAULT_CONFIG = "~/.ssh/config"
 DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa", "id_ed25519_sk", "id_ecdsa_sk")
 KEEPALIVE_COUNT = 3
+NOT_FOR_SHELLS = re.compile(r"[\s'\"`$\\;&<>|(){}*?!#]")
+"""What a name cannot hold that is put into a shell line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,8 @@ class Settings:
         port: the port.
         username: the login name.
         gateway: the node to go through, from the configuration if the user gave none.
-        proxy_command: the program that makes the connection, from the configuration.
+        proxy_command: the shell line that makes the connection, from the configuration; empty:
+            there is none.
         key_name: the name that the host's key goes by in known_hosts.
         key_port: the port that goes with it.
         check: whether host keys are checked.
@@ -64,7 +68,7 @@ class Settings:
     port: int
     username: str
     gateway: SshNode | None
-    proxy_command: tuple[str, ...]
+    proxy_command: str
     key_name: str
     key_port: int
     check: bool
@@ -214,18 +218,20 @@ def _tokens(node: SshNode, options: asyncssh.SSHClientConnectionOptions) -> dict
     }
 
 
-def _way(
-    node: SshNode, options: asyncssh.SSHClientConnectionOptions
-) -> tuple[SshNode | None, tuple[str, ...]]:
-    """Return the gateway, and the program that makes the connection.
+def _way(node: SshNode, options: asyncssh.SSHClientConnectionOptions) -> tuple[SshNode | None, str]:
+    """Return the gateway, and the shell line that makes the connection.
 
     As for OpenSSH, the first of `ProxyJump` and `ProxyCommand` makes the other void, be it "none".
     """
     ways = ("ProxyJump", "ProxyCommand")
     first = next((name for name in options.config.get_options(reload=False) if name in ways), None)
     if node.gateway is not None or first == "ProxyJump":
-        return node.gateway or _proxy_jump(node, options), ()
-    return None, tuple(options.proxy_command or ())
+        return node.gateway or _proxy_jump(node, options), ""
+    command = cast("str | None", options.config.get("ProxyCommand")) or ""
+    for name in (node.hostname, options.host, options.username) if command else ():
+        if NOT_FOR_SHELLS.search(name):
+            raise ValueError(f"{name!r} cannot go to a shell, as its ProxyCommand does")
+    return None, command
 
 
 def _proxy_jump(node: SshNode, options: asyncssh.SSHClientConnectionOptions) -> SshNode | None:

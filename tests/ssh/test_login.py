@@ -498,26 +498,41 @@ def test_files_are_included_in_the_order_of_their_names(home: Path) -> None:
     assert read_settings(SshNode("other")).port == 50
 
 
-@pytest.mark.parametrize("program", ["/nowhere/nc", "false"])
-def test_a_proxy_command_that_fails_is_told(program: str, home: Path) -> None:
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        ("/nowhere/nc", "exit status 127: "),
+        ("false", "exit status 1"),
+        ("sh -c 'echo no way >&2; exit 5'", "exit status 5: no way"),
+        ("true", "what answers there is no ssh server"),
+    ],
+)
+def test_a_proxy_command_that_fails_is_told(program: str, reason: str, home: Path) -> None:
     config = home / "config"
     config.write_text(f"ProxyCommand {program} %h %p")
     error = why_not(SshNode("lab.invalid", config=config, connect_timeout=0.5))
     assert isinstance(error, Unreachable)
-    assert f"no connection by its ProxyCommand ({program} lab.invalid 22): " in str(error)
+    assert f"no connection by its ProxyCommand ({program} lab.invalid 22): {reason}" in str(error)
+
+
+@pytest.mark.parametrize("host", ["lab;reboot", "$(reboot)", "lab|reboot"])
+def test_a_proxy_command_is_given_no_line_for_the_shell(host: str, home: Path) -> None:
+    config = home / "config"
+    config.write_text(f"ProxyCommand touch {home}/%h")
+    assert "cannot go to a shell" in str(why_not(SshNode(host, config=config)))
 
 
 @pytest.mark.parametrize(
     ("lines", "gateway", "command"),
     [
-        ("ProxyJump gw\nProxyCommand nc", SshNode("gw"), ()),
-        ("ProxyCommand nc\nProxyJump gw", None, ("nc",)),
-        ("ProxyJump none\nProxyCommand nc", None, ()),
-        ("ProxyCommand none\nProxyJump gw", None, ()),
+        ("ProxyJump gw\nProxyCommand nc", SshNode("gw"), ""),
+        ("ProxyCommand nc\nProxyJump gw", None, "nc"),
+        ("ProxyJump none\nProxyCommand nc", None, ""),
+        ("ProxyCommand none\nProxyJump gw", None, ""),
     ],
 )
 def test_the_first_way_that_is_named_is_taken(
-    lines: str, gateway: SshNode | None, command: tuple[str, ...], home: Path
+    lines: str, gateway: SshNode | None, command: str, home: Path
 ) -> None:
     (home / ".ssh").mkdir()
     (home / ".ssh/config").write_text(f"Host far\n{lines}\n")
@@ -639,6 +654,7 @@ def test_what_commands_the_configuration_asks_for_is_not_run(
 
 PROXY = """
 import os, select, socket, sys
+print("what programs say", file=sys.stderr, flush=True)
 link = socket.create_connection((sys.argv[1], int(sys.argv[2])))
 while True:
     for source in select.select([0, link], [], [])[0]:
@@ -652,7 +668,7 @@ while True:
 def test_a_proxy_command_is_run(server: Sshd, configured: Path) -> None:
     proxy = configured.with_name("proxy.py")
     proxy.write_text(PROXY)
-    command = f"{sys.executable} {proxy} {server.host} {server.port}"
+    command = f"{sys.executable} ~/.ssh/proxy.py {server.host} '{server.port}' 2>&2"
     with configured.open("a") as file:
         file.write(f"  ProxyCommand {command}\n")
     assert works(SshNode("lab-one"))
