@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
+from benchmarks import monitor_runs
 from benchmarks.__main__ import ROOT, progress, table, verdict
 from benchmarks.monitor_frames import frame_milliseconds
 
@@ -43,9 +44,10 @@ class Watched:
     size: tuple[int, int] | None = None
 
 
-DROPPED = Watched("dropped", "none")
+DROPPED = Watched("dropped", monitor_runs.DROPPED)
 SMALL = Watched("80x24", "curses", (80, 24))
 WAYS = (
+    Watched("none", "none"),
     DROPPED,
     SMALL,
     Watched("200x60", "curses", (200, 60)),

@@ -25,7 +25,6 @@ from .run import Run, logger
 from .text import safe_error, safe_line
 from .ticks import (
     JobOutput,
-    JobProgress,
     JobReady,
     JobRow,
     JobStopping,
@@ -191,7 +190,7 @@ class Conductor:
 
     def progress(self, node: Node, *fields: Any) -> None:
         """A job has called `report()`."""
-        self.run.in_loop(self.run.tell, JobProgress, node.id, *fields)
+        self.run.in_loop(self.run.report, node.id, *fields)
 
     def output(self, node: Node, stream: str, lines: list[str]) -> None:
         """A job has called `output()`."""

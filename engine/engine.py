@@ -265,7 +265,7 @@ class Engine(JobSet):
         self._refuse_while_running("start it")
         self.check()
         _refuse_spent(self.jobs)
-        run = Run(label_of(self), readers_of(self, self._has_own_tick()))
+        run = Run(label_of(self), *readers_of(self, self._has_own_tick()))
         plan = self.make_plan(run.tells)
         root = self._place = Node(self, plan, 0)
         self._first_number = 1

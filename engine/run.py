@@ -28,6 +28,7 @@ from .rows import rows_of
 from .text import safe_error, safe_line
 from .ticks import (
     JobAdded,
+    JobProgress,
     JobRow,
     JobState,
     Message,
@@ -39,6 +40,7 @@ from .ticks import (
     unfrozen,
 )
 from .verdict import Verdict, counts_of
+from .watching import Take
 
 if TYPE_CHECKING:
     from .conductor import Conductor
@@ -51,9 +53,15 @@ _state_to_be = _unfrozen(JobState)
 
 
 class Run:
-    """One run: its events and their readers, and what concerns all engines in it."""
+    """One run: its events and their readers, and what concerns all engines in it.
 
-    def __init__(self, label: str, readers: list[Callable[[Tick], object]]) -> None:
+    Args:
+        label: of the outermost engine.
+        readers: called with each event.
+        reports: called with each report, in place of the readers; see :mod:`engine.watching`.
+    """
+
+    def __init__(self, label: str, readers: list[Take], reports: list[Take]) -> None:
         self.id = f"{os.getpid()}-{next(_numbers)}"
         self.label = label
         self.loop = asyncio.get_running_loop()
@@ -66,6 +74,7 @@ class Run:
         """Those at work, the outermost first."""
         self._context = contextvars.copy_context()
         self._readers = readers
+        self._reports = reports
         self._failed_readers: set[int] = set()
         self._next = itertools.count().__next__
         """Return the number of the next event."""
@@ -115,6 +124,19 @@ class Run:
             event = _unfrozen(kind)(self.id, self._next(), self._at, self._wall, *fields)
             event.__class__ = kind
             self._hand_round(event)
+
+    def report(self, job: str, *fields: Any) -> None:
+        """Tell what a job has reported; must be called in the loop's thread."""
+        if not self._reports:
+            self.tell(JobProgress, job, *fields)
+        elif not self._has_ended:
+            for take in self._reports:
+                try:
+                    take(job, *fields)
+                except (KeyboardInterrupt, SystemExit):
+                    raise
+                except BaseException as error:  # a reader must never hurt the run
+                    self._reader_failed(take, error)
 
     def tell_added(self, rows: list[JobRow]) -> None:
         """Tell of jobs that were added together: of all before anything else about one of them."""
@@ -175,7 +197,7 @@ class Run:
         finally:
             self._is_telling = False
 
-    def _reader_failed(self, reader: Callable[[Tick], object], error: BaseException) -> None:
+    def _reader_failed(self, reader: Take, error: BaseException) -> None:
         if id(reader) in self._failed_readers:
             return
         self._failed_readers.add(id(reader))

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 
 
 class Reader(Protocol):
-    """What takes events: an asyncio.Queue, a queue.SimpleQueue, a recorder, a fan-out..."""
+    """What takes events: an asyncio.Queue, a queue.SimpleQueue, a recorder, a fan-out...
+
+    A reader that keeps only the latest report of each job may have a second method, `put_progress`,
+    which takes what a `JobProgress` has from `job` on.  If all readers of a run have it, reports
+    are told by it, and no event is made of them.
+    """
 
     def put_nowait(self, event: Tick, /) -> Any:
         """Take `event`, at once."""
@@ -58,12 +63,18 @@ def watch(factory: Factory) -> Iterator[None]:
             del _factories[index]
 
 
-def readers_of(engine: Engine, has_own_tick: bool) -> list[Callable[[Tick], object]]:
-    """Return what is to be called with each event of a run of `engine`.
+Take = Callable[..., object]
+"""A method of a reader: takes an event, or the fields of a report."""
 
-    A list that is empty if nobody reads: then no event is even made.
+
+def readers_of(engine: Engine, has_own_tick: bool) -> tuple[list[Take], list[Take]]:
+    """Return what is to be called with each event of a run of `engine`, and with each report.
+
+    The first is empty if nobody reads: then no event is even made.  The second is empty unless all
+    who read take reports as they are: then these are events like others.
     """
-    readers: list[Callable[[Tick], object]] = []
+    readers: list[Take] = []
+    reports: list[Take] = []
     if has_own_tick:
         readers.append(engine.tick)
     elif engine.message_queue is not None:  # what `tick` would do, at half the cost
@@ -75,6 +86,8 @@ def readers_of(engine: Engine, has_own_tick: bool) -> list[Callable[[Tick], obje
             reader = factory(engine)
             if reader is not None:
                 readers.append(reader.put_nowait)
+                if (take := getattr(reader, "put_progress", None)) is not None:
+                    reports.append(take)
         except Exception as error:  # a tool that watches must never hurt the run
             logging.getLogger("engine").warning("watch(): %s", safe_error(error))
-    return readers
+    return readers, reports if len(reports) == len(readers) else []

@@ -70,19 +70,14 @@ class EngineCurses(Engine):
         _check(ui)
         self.ui = ui
         self.ascii = ascii
-        self._display: Display | None = None
 
     def orchestrate(self, timeout: float | None = None) -> bool:
         """Run, shut down and tell, as :meth:`engine.Engine.orchestrate`, and show it meanwhile."""
-        with _shown(self, self.ui, self.ascii) as display:
-            self._display = display
+        with (
+            _shown(self, self.ui, self.ascii) as display,
+            watch(lambda engine: display if engine is self else None),
+        ):
             return super().orchestrate(timeout)
-
-    def tick(self, event: Tick) -> None:
-        """Show an event, and put it on the message queue as any engine does."""
-        if self._display is not None:
-            self._display.put_nowait(event)
-        super().tick(event)
 
 
 @contextmanager
@@ -122,7 +117,7 @@ def attach(
             guests.append(_Guest(started, started.ui, started.ascii))
         else:
             guests.append(_Guest(started, ui, ascii))
-        return guests[-1]
+        return guests[-1] if guests[-1].shows else None
 
     with watch(guest):
         try:
@@ -142,10 +137,17 @@ class _Guest:
         # Whoever began the run may be long in leaving it, after a second Ctrl-C.
         is_lost = asyncio.get_running_loop().is_closed
         self._display = self._shown.enter_context(_shown(engine, ui, ascii_only, is_lost))
+        if self._display is not None and hasattr(self._display, "put_progress"):
+            self.put_progress = self._display.put_progress
+
+    @property
+    def shows(self) -> bool:
+        """There is something that it does: it was not told to show nothing."""
+        return self._display is not None
 
     def put_nowait(self, event: Tick) -> None:
         """Show an event."""
-        if isinstance(event, RunStarted) and self._display is not None:
+        if isinstance(event, RunStarted):
             self._signals.enter_context(exits_on_signals(self._engine.cancel))
         if self._display is not None:
             self._display.put_nowait(event)
@@ -213,7 +215,7 @@ def _shown(
         return
     try:
         face = partial(_face, _Controls(engine), ui, ascii_only)
-        display = Display(face, is_lost=is_lost)
+        display = Display(face, is_lost=is_lost, only_events=ui == "json")
         with told_once():
             try:
                 yield display

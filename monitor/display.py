@@ -47,8 +47,14 @@ class Face(Protocol):
     share: float
     """The part of the time that it may take: what costs more comes less often."""
 
-    def begin(self, wake: Wake, catch_up: CatchUp) -> None:
-        """Begin: the run has just started; who is about to print may call `catch_up`."""
+    def begin(self, wake: Wake, catch_up: CatchUp, queue: CoalescingQueue) -> None:
+        """Begin: the run has just started.
+
+        Args:
+            wake: ends the `wait` that goes on.
+            catch_up: who is about to print may call it first.
+            queue: keeps the reports of jobs that do not come as events.
+        """
 
     def wait(self, timeout: float) -> None:
         """Wait for `wake`, or for what else concerns the face, at most `timeout` seconds."""
@@ -87,14 +93,24 @@ class Display:
         face: makes what shows it, once it starts.
         is_lost: tells, in any thread, that the run was left in its middle and cannot go on: then
             the terminal is given back, even if it is long until `close`.
+        only_events: the face wants each report as an event.
     """
 
+    put_progress: Callable[..., None]
+    """Take a report of a job, not made into an event; only there if such reports are wanted."""
+
     def __init__(
-        self, face: Callable[[], Face], *, is_lost: Callable[[], bool] = lambda: False
+        self,
+        face: Callable[[], Face],
+        *,
+        is_lost: Callable[[], bool] = lambda: False,
+        only_events: bool = False,
     ) -> None:
         self._make_face = face
         self._is_lost = is_lost
         self._queue = CoalescingQueue()
+        if not only_events:
+            self.put_progress = self._queue.put_progress
         self._show: _Show | None = None
         self.put_nowait: Callable[[Tick], None] = self._put_first
         """Take an event of the run; returns at once."""
@@ -135,7 +151,7 @@ class _Show:
         self._given_back = threading.Event()
         self._thread = threading.Thread(target=self._run, name="monitor", daemon=True)
         try:
-            face.begin(self._wake, self._catch_up)
+            face.begin(self._wake, self._catch_up, queue)
         except BaseException:
             self._wake.close()
             raise

@@ -9,6 +9,7 @@ from engine import Tick
 
 from .model import Model
 from .plain import JsonPrinter, PlainPrinter
+from .queue import CoalescingQueue
 from .summary import summary
 from .takeover import Takeover
 from .wake import CatchUp, Wake
@@ -29,9 +30,9 @@ class _Lines:
     def __init__(self) -> None:
         self._gathered: list[str] = []
 
-    def begin(self, wake: Wake, catch_up: CatchUp) -> None:
+    def begin(self, wake: Wake, catch_up: CatchUp, queue: CoalescingQueue) -> None:
         """Begin to write where stdout writes now."""
-        self._wake, self._catch_up = wake, catch_up
+        self._wake, self._catch_up, self._queue = wake, catch_up, queue
         self._writer = Writer(target_of(sys.stdout))
 
     def wait(self, timeout: float) -> None:
@@ -76,9 +77,9 @@ class Plain(_Lines):
         self._takeover = Takeover(self._print)
         self._printer = PlainPrinter(self._gathered.append, self._model, ascii_only=ascii_only)
 
-    def begin(self, wake: Wake, catch_up: CatchUp) -> None:
+    def begin(self, wake: Wake, catch_up: CatchUp, queue: CoalescingQueue) -> None:
         """Begin to write where stdout writes now, and have all prints come this way."""
-        super().begin(wake, catch_up)
+        super().begin(wake, catch_up, queue)
         self._takeover.start()
 
     def _print(self, name: str, data: bytes) -> None:
@@ -98,6 +99,8 @@ class Plain(_Lines):
 
     def refresh(self) -> None:
         """Write what there is to tell."""
+        for event in self._queue.take_reports(self._model.has_begun):
+            self.apply(event)
         self._printer.beat(time.monotonic())
         super().refresh()
 
@@ -123,9 +126,9 @@ class Json(_Lines):
         self._printer = JsonPrinter(self._gathered.append)
         self._takeover = Takeover()
 
-    def begin(self, wake: Wake, catch_up: CatchUp) -> None:
+    def begin(self, wake: Wake, catch_up: CatchUp, queue: CoalescingQueue) -> None:
         """Begin to write where stdout writes now, and keep all else from there."""
-        super().begin(wake, catch_up)
+        super().begin(wake, catch_up, queue)
         self._takeover.start()
         self._takeover.put_aside()
 

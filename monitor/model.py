@@ -3,7 +3,8 @@
 Theory of operation.  :meth:`Model.apply` takes the events of one run, in their order; nothing else
 changes a model.  It does no I/O and reads no clock: times come with the ticks, and "now" comes with
 the question.  A reader may leave out progress and output (only the latest of a job matters), never
-a state.
+a state.  It may also keep reports where they can be looked up: then only those are looked at whose
+jobs are asked for, which are those on the screen.
 
 Everything that a screen asks for some times a second is kept up to date as events come in, at a
 cost that does not depend on the number of jobs: the counts of the run and of each nested engine,
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 
 from engine import (
@@ -39,6 +40,7 @@ from engine import (
 
 from . import states
 from .cells import clean, width
+from .queue import Report
 from .records import NO_TAIL, TAIL_LINES, Counts, Group, JobLine, RunFacts, Said
 from .states import look_of
 
@@ -60,8 +62,15 @@ _RUNNING, _SCHEDULED = State.RUNNING, State.SCHEDULED
 _FINISHED, _FAILED = State.FINISHED, State.FAILED
 
 
+def _no_report(job: str) -> Report | None:
+    """Know of no report: all of them come as events."""
+
+
 class Model:
     """One run, as far as its ticks have told.
+
+    Args:
+        latest: returns the last report of a job, of those that do not come as events.
 
     >>> from engine import JobRow, JobState, RunStarted, State
     >>> model = Model()
@@ -82,7 +91,8 @@ class Model:
             and for the mark of one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, latest: Callable[[str], Report | None] = _no_report) -> None:
+        self.latest = latest
         self.rows: dict[str, JobLine] = {}
         self.root = Group()
         self.run = RunFacts()
@@ -119,7 +129,23 @@ class Model:
             case RunStarted() | RunStopping() | RunEnded():
                 self._run_tick(tick)
 
+    def look_up(self, line: JobLine) -> None:
+        """Take what a job has reported last, if that does not come as an event."""
+        report = self.latest(line.id)
+        if report is not None and report is not line.report:
+            line.report = report
+            percent, done, total, message, seq = report
+            said = line.said
+            self._take_report(line, percent, done, total, message)
+            if seq < line.said_seq:
+                line.said = said
+
     # ---- questions
+
+    def has_begun(self, job: str) -> bool:
+        """Tell whether a job is known to have begun."""
+        line = self.rows.get(job)
+        return line is not None and line.attempt_at is not None
 
     def waits_for(self, job: str, most: int | None = None) -> list[JobLine]:
         """Return the lines of the jobs that keep this one from starting, in its own order.
@@ -169,7 +195,7 @@ class Model:
             return ""
         missing = self.waits_for(job, NAMED)
         if line.missing == 1:
-            return f"waits for {missing[0].label}{_how_far(missing[0])}"
+            return f"waits for {missing[0].label}{self._how_far(missing[0])}"
         if missing:
             names = [other.label for other in missing]
             if line.missing > NAMED:
@@ -189,6 +215,16 @@ class Model:
     def _is_window_full(self, line: JobLine) -> bool:
         group = self._group_of(line)
         return group.window is not None and group.busy >= group.window and not line.row.forever
+
+    def _how_far(self, line: JobLine) -> str:
+        """Return what is known, in brackets, of a job that another one waits for."""
+        if line.state is not State.RUNNING:
+            return ""
+        if line.row.forever:
+            return " (not ready)"
+        self.look_up(line)
+        percent = line.percent if line.group is None else line.group.counts.percent
+        return "" if percent is None else f" ({percent:.0f}%)"
 
     # ---- the run
 
@@ -294,7 +330,7 @@ class Model:
             line.attempt_at = tick.at
             if line.started_at is None:
                 line.started_at = tick.at
-            line.percent = None
+            line.percent = line.report = None
             line.message = line.said = ""
         elif tick.new is _SCHEDULED and tick.old is _RUNNING:
             line.attempt_at = None
@@ -360,14 +396,22 @@ class Model:
 
     def _job_progress(self, tick: JobProgress) -> None:
         line = self._known(tick.job)
-        percent, message = tick.percent, tick.message
-        if percent is None and tick.done is not None and tick.total:
-            percent = 100 * tick.done / tick.total
+        self._take_report(line, tick.percent, tick.done, tick.total, tick.message)
+
+    def _take_report(
+        self,
+        line: JobLine,
+        percent: float | None,
+        done: float | None,
+        total: float | None,
+        message: str | None,
+    ) -> None:
+        if percent is None and done is not None and total:
+            percent = 100 * done / total
         if percent is not None and not math.isnan(percent):
             line.percent = min(max(percent, 0.0), 100.0)
-        if message is None and tick.done is not None:
-            of_total = "" if tick.total is None else f"/{tick.total:g}"
-            message = f"{tick.done:g}{of_total}"
+        if message is None and done is not None:
+            message = f"{done:g}" if total is None else f"{done:g}/{total:g}"
         if message is not None:
             line.message = line.said = message[:LINE_LENGTH]
 
@@ -378,17 +422,7 @@ class Model:
             line.tail = deque(maxlen=TAIL_LINES)
         line.tail.append(Said(tick.wall, tick.stream, text))
         line.outputs += 1
-        line.said = text
-
-
-def _how_far(line: JobLine) -> str:
-    """Return what is known, in brackets, of a job that another one waits for."""
-    if line.row.forever and line.state is State.RUNNING:
-        return " (not ready)"
-    if line.state is not State.RUNNING:
-        return ""
-    percent = line.percent if line.group is None else line.group.counts.percent
-    return "" if percent is None else f" ({percent:.0f}%)"
+        line.said, line.said_seq = text, tick.seq
 
 
 def _rank(line: JobLine) -> int:

@@ -4,6 +4,10 @@ The engine's loop puts, a display takes all there is, some times a second.  Stat
 never lost.  What a slow display cannot follow is thinned while it waits in here: of a job's
 progress only the latest is kept, of its output the last lines.
 
+Progress may come in two ways.  A display that writes down each event gets it as events.  For all
+others the engine makes none: the fields of a job's latest report are kept as they are, to be looked
+up when its line is drawn.  That is most of what it costs to watch a run whose jobs report often.
+
 Theory of operation.  What `put_nowait` costs, each event of the run costs, so there is no lock: one
 thread puts, one takes, and each works on what it shares with the other in single steps that no
 other thread can come between (of dict and deque).  `take` first reads which event came last, and
@@ -20,9 +24,10 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeAlias
 
 from engine import JobOutput, JobProgress, JobState, RunEnded, Tick
 
@@ -31,6 +36,9 @@ BETWEEN = 0.02
 """Seconds for which who puts steps back, and that are between two times."""
 
 _SEQ = attrgetter("seq")
+
+Report: TypeAlias = tuple[float | None, float | None, float | None, str | None, int]
+"""Percent, done, total and message of a report, and the number of the last event before it."""
 
 
 class CoalescingQueue:
@@ -50,8 +58,10 @@ class CoalescingQueue:
 
     def __init__(self, lines: int = 1000) -> None:
         self._lines = lines
+        self._run = ""
         self._kept: deque[Tick] = deque()
         self._progress: dict[str, JobProgress] = {}
+        self._reports: dict[str, Report] = {}
         self._output: dict[str, deque[JobOutput]] = {}
         self.last = self.taken = -1
         """Numbers (`seq`) of the last event that came, and of the last that was taken."""
@@ -78,11 +88,50 @@ class CoalescingQueue:
             if isinstance(event, JobState):
                 self._end_attempt(event)
             self._kept.append(event)
+            self._run = event.run
             self.ended = isinstance(event, RunEnded)
         self.last = event.seq
         if event.at > self.wanted_at:
             self.wanted_at = event.at + BETWEEN
             time.sleep(STEP_BACK)
+
+    def put_progress(
+        self,
+        job: str,
+        percent: float | None,
+        done: float | None,
+        total: float | None,
+        message: str | None,
+    ) -> None:
+        """Take in what a job reports, of which no event is made; returns at once."""
+        if percent is None or message is None:
+            before = self._reports.get(job)
+            if before is not None:  # a percentage outlives a message, and the other way round
+                percent = before[0] if percent is None else percent
+                done = before[1] if done is None else done
+                total = before[2] if total is None else total
+                message = before[3] if message is None else message
+        self._reports[job] = percent, done, total, message, self.last
+        now = time.monotonic()
+        if now > self.wanted_at:
+            self.wanted_at = now + BETWEEN
+            time.sleep(STEP_BACK)
+
+    def latest(self, job: str) -> Report | None:
+        """Return what a job that runs has reported last, if it is kept here."""
+        return self._reports.get(job)
+
+    def take_reports(self, is_wanted: Callable[[str], bool]) -> list[JobProgress]:
+        """Take out what the jobs that are wanted have reported, as events of now."""
+        at, wall = time.monotonic(), time.time()
+        wanted = (
+            (job, self._reports.pop(job, None)) for job in list(self._reports) if is_wanted(job)
+        )
+        return [
+            JobProgress(self._run, report[-1], at, wall, job, *report[:-1])
+            for job, report in wanted
+            if report is not None
+        ]
 
     def _merged(self, later: JobProgress) -> JobProgress:
         """Return `later` with what only the one before told: a percentage outlives a message."""
@@ -106,11 +155,18 @@ class CoalescingQueue:
 
         Of a job that is over nothing is left but what is kept.
         """
-        told = self._progress.pop(event.job, None)
+        # Kept first, then taken from where it was: who takes finds it in one place at least.
+        told = self._progress.get(event.job)
         if told is not None:
             self._kept.append(told)
-        if event.new.is_over and (lines := self._output.pop(event.job, None)):
-            self._kept.extend(_up_to(event.seq, lines))
+            del self._progress[event.job]
+        report = self._reports.pop(event.job, None)
+        if report is not None:
+            head = event.run, event.seq, event.at, event.wall
+            self._kept.append(JobProgress(*head, event.job, *report[:-1]))
+        if event.new.is_over and (lines := self._output.get(event.job)) is not None:
+            self._kept.extend(list(lines))
+            del self._output[event.job]
 
     def drop(self) -> None:
         """Forget what is in here and all that comes: nobody will take it."""
@@ -122,22 +178,23 @@ class CoalescingQueue:
         since, until = self.taken, self.last
         if since == until:
             return []
-        # A report stays where it is until there is another one; or it moves to what is kept,
-        # perhaps just now, and is found in both.
-        reports = {
+        # A report stays where it is until there is another one; and what moves to what is kept, as
+        # its attempt ends just now, is found in both.
+        thinned: dict[int, Tick] = {
             event.seq: event
             for event in list(self._progress.values())
             if since < event.seq <= until
         }
-        taken: list[Tick] = []
         for lines in list(self._output.values()):
-            taken += _up_to(until, lines)
+            thinned.update((event.seq, event) for event in _up_to(until, lines))
+        others: list[Tick] = []
         for event in _up_to(until, self._kept):
-            if not isinstance(event, JobProgress):
-                taken.append(event)
+            if not isinstance(event, JobProgress | JobOutput):
+                others.append(event)
             elif event.seq > since:
-                reports[event.seq] = event
-        taken += reports.values()
+                thinned[event.seq] = event
+        # The last report of an attempt may have the number of the event that ended it.
+        taken = [*thinned.values(), *others]
         taken.sort(key=_SEQ)
         self.taken = until
         return taken

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from engine import JobRow, RunEnded, State, StopReason
 
 from . import states
+from .queue import Report
 from .states import Look
 
 TAIL_LINES = 200
@@ -129,6 +130,8 @@ class JobLine:
         percent: 0 to 100, what it reported last, or None.
         message: what it reported last, or empty.
         said: its last report or line of output, whichever came later, or empty.
+        said_seq: number of the event of its last line of output, or -1.
+        report: the last report that was looked up, see `Model.look_up`, or None.
         tail: its last lines of output.
         outputs: how many lines of output it has had.
         started_at, attempt_at: when it was first started, and when its last attempt began
@@ -154,6 +157,8 @@ class JobLine:
     percent: float | None = None
     message: str = ""
     said: str = ""
+    said_seq: int = -1
+    report: Report | None = None
     tail: deque[Said] = field(default_factory=lambda: NO_TAIL)
     outputs: int = 0
     started_at: float | None = None

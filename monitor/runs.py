@@ -82,6 +82,8 @@ class _Run:
     def __init__(self, runs: Runs, log: Journal | None) -> None:
         self._runs = runs
         self._log = log
+        if log is None:
+            self.put_progress = _leave
 
     def put_nowait(self, event: Tick) -> None:
         """Take an event."""
@@ -91,3 +93,7 @@ class _Run:
             self._runs.tell_of_bounds(event)
         elif isinstance(event, RunEnded):
             self._runs.end(self)
+
+
+def _leave(job: str, *report: object) -> None:
+    """Take a report of a job that nobody here wants."""

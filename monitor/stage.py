@@ -40,6 +40,7 @@ from .jobcontrol import JobControl, signal_group
 from .layout import compose
 from .model import Model
 from .plain import PlainPrinter
+from .queue import CoalescingQueue
 from .rows import Row
 from .screen import Page, Screen
 from .summary import summary
@@ -132,9 +133,10 @@ class Stage:
 
     # -- what the display calls ---------------------------------------------------------------
 
-    def begin(self, wake: Wake, catch_up: CatchUp) -> None:
+    def begin(self, wake: Wake, catch_up: CatchUp, queue: CoalescingQueue) -> None:
         """Hold prints back, and begin to write to the terminal."""
-        self._wake = wake
+        self._wake, self._queue = wake, queue
+        self.model.latest = queue.latest
         self._writer = Writer(self._terminal.target())
         self._screen = Screen(self._writer.write)
         self._takeover.start()
@@ -349,6 +351,8 @@ class Stage:
 
     def _tell(self, now: float) -> None:
         """Tell in lines what has happened."""
+        for event in self._queue.take_reports(self.model.has_begun):
+            self.apply(event)
         self._printer.beat(now)
         self._writer.write("".join(self._lines))
         self._lines.clear()
@@ -360,6 +364,8 @@ class Stage:
             self._left_out = 0
         while self._missed:
             self._printer.apply(self._missed.popleft())
+        for event in self._queue.take_reports(self.model.has_begun):
+            self.model.apply(event)
         self._tell(time.monotonic())
 
     # -- going from place to place ------------------------------------------------------------

@@ -92,6 +92,7 @@ def status(model: Model, line: JobLine, now: float, cells: int | None = None) ->
         return retry(line.attempt, line.attempts, left, line.reason)
     if line.group is not None:
         return _group_status(line, line.group, cells)
+    model.look_up(line)
     if line.look is states.FAILED and not line.row.critical:
         return f"{over(line)} ({NOT_CRITICAL})"
     return over(line) if line.state.is_over else _running(line)

@@ -343,6 +343,55 @@ def test_a_watcher_and_a_queue_get_the_same_events() -> None:
     assert one.ticks == two.ticks
 
 
+class Latest(Story):
+    """A reader that takes reports as they are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reports: list[tuple[object, ...]] = []
+
+    def put_progress(self, *fields: object) -> None:
+        """Keep the fields of a report."""
+        self.reports.append(fields)
+
+
+async def reporting() -> None:
+    report("half", done=1, total=2)
+    report(percent=70)
+
+
+def test_reports_are_no_events_if_all_readers_take_them_as_they_are() -> None:
+    one, two = Latest(), Latest()
+    with watch(lambda _: one), watch(lambda _: two):
+        assert Engine(Job(reporting)).orchestrate()
+    for reader in one, two:
+        reader.check()
+        assert reader.reports == [("1", 50.0, 1, 2, "half"), ("1", 70, None, None, None)]
+        assert not any(isinstance(tick, JobProgress) for tick in reader.ticks)
+
+
+def test_reports_are_events_if_one_reader_does_not() -> None:
+    one, two = Latest(), Story()
+    with watch(lambda _: one):
+        assert Engine(Job(reporting), message_queue=two).orchestrate()
+    assert one.reports == []
+    assert one.ticks == two.ticks
+    assert sum(isinstance(tick, JobProgress) for tick in one.ticks) == 2
+
+
+def test_a_reader_that_fails_on_reports_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Latest):
+        """Takes no report."""
+
+        def put_progress(self, *fields: object) -> None:
+            """Raise."""
+            raise ValueError("no report")
+
+    with watch(lambda _: Broken()):
+        assert Engine(Job(reporting)).orchestrate()
+    assert len([text for text in caplog.messages if "no report" in text]) == 1
+
+
 @pytest.mark.parametrize(
     "factory",
     [lambda _: 1 / 0, lambda _: 42, lambda _: None, lambda: None],
@@ -440,6 +489,8 @@ def said(*calls: Callable[[], None]) -> list[JobProgress]:
         ({"done": 3}, None),
         ({"total": 12}, None),
         ({"done": 30, "total": 12}, 100),
+        ({"percent": 10**400}, None),
+        ({"done": 10**307, "total": 1}, 100),
         ({"percent": 10, "done": 3, "total": 12}, 10),
         ({}, None),
     ],

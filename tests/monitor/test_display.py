@@ -10,6 +10,7 @@ import pytest
 
 from engine import JobReady, RunEnded, RunStarted, Tick
 from monitor.display import CLOSING, Display
+from monitor.queue import CoalescingQueue
 from monitor.wake import CatchUp, Wake
 from tests.processes import wait_until
 
@@ -35,7 +36,7 @@ class Face:
         if what == self.fails:
             raise RuntimeError(f"{what} fails")
 
-    def begin(self, wake: Wake, catch_up: CatchUp) -> None:
+    def begin(self, wake: Wake, catch_up: CatchUp, queue: CoalescingQueue) -> None:
         self._wake = wake
         self._note("begin")
 

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 
 from engine import JobAdded, JobReady, JobState, JobStopping, Message, State, Tick
-from monitor import states
+from monitor import states, wording
 from monitor.model import LINE_LENGTH, TAIL_LINES_FINISHED, Model
+from monitor.queue import Report
 from monitor.records import TAIL_LINES, Group
 
 from .stories import START, Story, row, stories
@@ -286,3 +287,35 @@ def test_the_facts_of_the_run() -> None:
     assert run.ended is not None
     assert (run.ended.why, run.took(story.now + 50)) == ("1 critical job failed", 12)
     assert run.stopping == "critical failure"
+
+
+# -- reports that are looked up ------------------------------------------------------------------
+
+
+def test_a_report_is_looked_up_when_its_line_is_asked_for() -> None:
+    reports: dict[str, Report] = {}
+    story = Story(row("1"), row("2", requires=("1",))).to(State.RUNNING, "1")
+    model, line = story.model, story.model.rows["1"]
+    model.latest = reports.get
+    seq = len(story.ticks) - 1
+    reports["1"] = 40.0, None, None, "writing", seq
+    assert model.why_waiting("2") == "waits for job1 (40%)"
+    assert wording.status(model, line, story.now) == "writing"
+    story.output("1", "a line")
+    assert wording.status(model, line, story.now) == "writing"
+    assert (line.percent, line.message, line.said) == (40.0, "writing", "a line")
+    reports["1"] = 50.0, None, None, "older", seq
+    model.look_up(line)
+    assert (line.percent, line.said) == (50.0, "a line")
+
+
+def test_a_report_that_came_before_the_news_of_its_attempt_is_not_lost() -> None:
+    reports: dict[str, Report] = {"1": (10.0, None, None, None, 9)}
+    story = Story(row("1")).to(State.RUNNING, "1")
+    story.model.latest = reports.get
+    line = story.model.rows["1"]
+    story.model.look_up(line)
+    story.to(State.SCHEDULED, "1").to(State.RUNNING, "1")
+    assert line.percent is None
+    story.model.look_up(line)
+    assert line.percent == 10.0

@@ -67,6 +67,37 @@ def test_progress_is_not_carried_into_the_next_attempt() -> None:
     assert [event.percent for event in progress(taken)] == [90.0, None]
 
 
+def test_reports_of_which_no_event_is_made_are_looked_up() -> None:
+    queue, tell = CoalescingQueue(), Teller()
+    queue.put_nowait(tell.state("1", State.SCHEDULED, State.RUNNING))
+    queue.put_progress("1", 30.0, 3, 10, None)
+    queue.put_progress("1", None, None, None, "writing")
+    assert queue.latest("1") == (30.0, 3, 10, "writing", 0)
+    assert queue.latest("2") is None
+    assert len(queue.take()) == 1
+
+
+def test_such_reports_become_events_where_they_are_wanted() -> None:
+    queue = CoalescingQueue()
+    for job in "123":
+        queue.put_progress(job, 10.0, None, None, None)
+    assert [event.job for event in queue.take_reports(lambda job: job != "2")] == ["1", "3"]
+    assert [event.job for event in queue.take_reports(bool)] == ["2"]
+    assert queue.take_reports(bool) == []
+
+
+def test_the_last_of_them_comes_before_the_end_of_its_attempt() -> None:
+    queue, tell = CoalescingQueue(), Teller()
+    queue.put_nowait(tell.state("1", State.SCHEDULED, State.RUNNING))
+    queue.put_progress("1", 90.0, None, None, "nearly")
+    queue.put_nowait(tell.output("1", "a line"))
+    queue.put_nowait(tell.state("1", State.RUNNING, State.FINISHED))
+    assert queue.latest("1") is None
+    taken = queue.take()
+    assert [type(event) for event in taken] == [JobState, JobOutput, JobProgress, JobState]
+    assert [(event.percent, event.message) for event in progress(taken)] == [(90.0, "nearly")]
+
+
 def progress(events: list[Tick]) -> list[JobProgress]:
     return [event for event in events if isinstance(event, JobProgress)]
 
