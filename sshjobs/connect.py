@@ -77,6 +77,7 @@ class Client(asyncssh.SSHClient):
         new_key: that key, if it is to be recorded.
         agent: the user's agent.
         has_expired: the server took the password, and wants another from now on.
+        missed: the options that the server would have had an answer from, and were not given.
     """
 
     def __init__(self, node: SshNode, settings: Settings, began: Callable[[], None]) -> None:
@@ -92,6 +93,7 @@ class Client(asyncssh.SSHClient):
         self.knows_server = False
         self.agent = Agent(settings.agent)
         self.has_expired = False
+        self.missed: dict[str, None] = {}
         self._connection: asyncssh.SSHClientConnection | None = None
 
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
@@ -134,7 +136,16 @@ class Client(asyncssh.SSHClient):
 
     def kbdint_auth_requested(self) -> Any:
         """Offer keyboard-interactive if there is somebody to ask, else leave it to the password."""
-        return NotImplemented if self._node.keyboard_interactive is None else ""
+        if self._node.keyboard_interactive is not None:
+            return ""
+        if self._node.password is None:
+            self.missed["keyboard_interactive="] = None
+        return NotImplemented
+
+    def password_auth_requested(self) -> None:
+        """Keep that the server would take a password, if there is none."""
+        if self._node.password is None:
+            self.missed["password="] = None
 
     async def kbdint_challenge_received(
         self, name: str, instructions: str, lang: str, prompts: Sequence[tuple[str, bool]]
@@ -441,6 +452,8 @@ def _refusal(error: Exception, node: SshNode, settings: Settings, client: Client
     if client.has_expired:
         said = ": the password has expired, change it there"
     advice = "; give keys=, the server lets few be tried" if "Too many" in said else ""
+    if client.missed and not advice:
+        advice = f"; the server also asks for what {' or '.join(client.missed)} would give"
     if settings.unread and not client.agent.offered:
         advice += f"; cannot read {', '.join(settings.unread)}"
     return f"login as {settings.username} refused ({told}){said}{advice}"

@@ -58,11 +58,14 @@ class SshNode:
         keys: private keys, as paths (a certificate beside it is used) or asyncssh's objects; by
             default the configuration's `IdentityFile`, else the usual ones of ~/.ssh.  The keys of
             a running agent are tried as well.
-        password: a password, or a function (or coroutine function) that returns it.
+        password: a password, or a function (or coroutine function) that returns it.  A function is
+            called in the event loop: one that takes its time, and is to stop nobody else meanwhile,
+            is a coroutine function, ``async def ask(): return await asyncio.to_thread(getpass)``.
         passphrase: for encrypted keys.
         keyboard_interactive: called with the server's title, its instructions and its prompts, as
             pairs (text, whether what is typed may be shown); returns as many answers, or None to
-            give up.  Without it a `password` answers a single prompt for one.
+            give up, and may be a coroutine function as well.  Without it a `password` answers a
+            single prompt for one.
         known_hosts: files of known host keys.  By default what the configuration says, else
             ~/.ssh/known_hosts and /etc/ssh/ssh_known_hosts.  ``"accept-new"`` records the key of a
             host that is not known yet in the first of these files (``("accept-new", path)``: in

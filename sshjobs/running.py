@@ -104,7 +104,10 @@ class Runner(ABC):
         if completed.exit_signal is None and not process.began:
             # A forced command, or a login shell that is none: how that ended says nothing of ours.
             said = f"{completed.outcome()}: {completed.last_words()}".removesuffix(": ")
-            problem = f"something else was run instead of {completed.command}: {said}"
+            problem = (
+                f"something else was run instead of {completed.command}: {said}; look at the login "
+                "shell, at what it reads when it starts, and at ForceCommand of the server"
+            )
             raise SshError(problem, node=self.node, phase="command", completed=completed)
         await self._unstage()
         return completed

@@ -27,7 +27,7 @@ from sshjobs import (
 from sshjobs.settings import read_settings
 from tests.ssh.conftest import node_of
 from tests.ssh.servers import run_command
-from tests.sshd import Sshd
+from tests.sshd import PASSWORD, Sshd
 
 
 def why_not(node: SshNode) -> SshError:
@@ -320,6 +320,19 @@ def test_a_wrong_password_is_tried_once(
     assert "(a password tried)" in str(error)
     assert "hunter2" not in repr(error)
     assert Server.asked == 11
+
+
+def test_what_the_server_asks_for_besides_is_told(home: Path) -> None:
+    both = "publickey,password"
+    with Sshd(
+        plain=True, sudoers="", PasswordAuthentication="yes", AuthenticationMethods=both
+    ) as server:
+        error = why_not(node_of(server))
+        assert isinstance(error, AuthFailed)
+        assert "(1 key tried); the server also asks for what password= would give" in str(error)
+        error = why_not(node_of(server, password="wrong"))
+        assert str(error).endswith("refused (1 key and a password tried)")
+        assert works(node_of(server, password=PASSWORD))
 
 
 def test_an_expired_password_is_told(asking: SshNode, monkeypatch: pytest.MonkeyPatch) -> None:
