@@ -385,8 +385,13 @@ class Conductor:
             self._settle(node, State.CANCELLED, reason)
 
     def _timed_out(self) -> None:
-        if self.plan.stopping is None:
+        plan = self.plan
+        if plan.stopping is not None:
+            return
+        if plan.open or plan.is_endless:
             self.stop(StopReason.TIMEOUT, f"the run took more than its {self._timeout:g}s")
+        else:  # all that is waited for is over; unless more comes in the moment for last messages
+            self.loop.call_soon(self._timed_out)
 
     # -- one job -----------------------------------------------------------------------------
 

@@ -954,6 +954,38 @@ def test_it_is_kept_however_many_callbacks_are_ready() -> None:
     assert time.monotonic() - start < 5
 
 
+@pytest.mark.parametrize("bus", [True, False])
+def test_a_run_whose_jobs_are_all_over_is_not_late(bus: bool) -> None:
+    """A job that blocked the loop may have ended after that time; what comes after it, may not."""
+
+    async def block() -> None:
+        time.sleep(0.02)
+
+    forever = [Job(for_ever, forever=True)] if bus else []
+    engine = Engine(Job(block), *forever, timeout=0.01)
+    assert engine.orchestrate()
+    last = Job(value, 1, 60, required=engine.jobs[0])
+    engine.add(last)
+    assert not engine.orchestrate()
+    assert engine.exit_status == 124
+
+
+def test_a_job_added_as_the_last_messages_go_out_is_not_late_for_ever() -> None:
+    async def block() -> None:
+        asyncio.get_running_loop().call_soon(asyncio.get_running_loop().call_soon, add)
+        time.sleep(0.02)
+
+    def add() -> None:
+        engine.add(Job(value, 1, 60))
+
+    engine = Engine(Job(block), Job(for_ever, forever=True), timeout=0.01)
+    start = time.monotonic()
+    assert not engine.orchestrate()
+    assert engine.exit_status == 124
+    assert len(engine) == 3
+    assert time.monotonic() - start < 20
+
+
 def test_it_is_kept_while_a_job_fails_again_and_again() -> None:
     engine = Engine(Job(broken, retry=10**9, label="hopeless"), timeout=0.1)
     start = time.monotonic()

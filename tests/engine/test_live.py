@@ -725,6 +725,20 @@ def test_jobs_added_together_may_wait_for_later_ones() -> None:
     story.check()
 
 
+def test_a_spy_in_the_place_of_tick_sees_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Tick] = []
+    tick = Engine.tick
+
+    def spy(self: Engine, event: Tick) -> None:
+        seen.append(event)
+        tick(self, event)
+
+    monkeypatch.setattr(Engine, "tick", spy)
+    engine = Engine(Job(nothing), message_queue=Story())
+    assert play(engine)
+    assert seen == engine.message_queue.ticks
+
+
 @pytest.mark.parametrize("job_id", ["3", "0", "-1", "x", "", "1.1", "1.", "²"])
 def test_nobody_has_an_id_that_no_event_gave(job_id: str) -> None:
     with pytest.raises(KeyError):
