@@ -117,7 +117,9 @@ class ProcessOptions(TypedDict, total=False):
         capture: what to keep of its output: None the last MiB of each stream, True all, False
             nothing; a path sends the standard output to that file (here).
         check: whether a status or signal that is not allowed is a failure.
-        allowed_exits: statuses and signals (``"TERM"``) that are no failure, besides 0.
+        allowed_exits: statuses and signals (``"TERM"``) that are no failure, besides 0.  Over ssh
+            only ABRT, ALRM, FPE, HUP, ILL, INT, KILL, PIPE, QUIT, SEGV, TERM, USR1 and USR2 have
+            names.
     """
 
     label: str | None
