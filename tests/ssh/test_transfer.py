@@ -423,12 +423,16 @@ def test_too_many_files_are_refused_before_one_is_copied(place: tuple[Node, Path
 def test_missing_rights_are_told() -> None:
     with Sshd(plain=True) as sshd:
         node = of_sshd(sshd)
-        sshd.folder.joinpath("private").mkdir(mode=0o500)
-        target = f"{sshd.folder}/private/x"
+        private = sshd.folder / "private"
+        private.mkdir()
+        target = private / "x"
+        target.touch(mode=0)
+        private.chmod(0o500)
         error = refused(node, Push(__file__, target))
-        assert error.path == target
+        assert error.path == str(target)
         assert "ermission denied" in str(error)
         assert "ermission denied" in str(refused(node, Pull(target, "y")))
+        private.chmod(0o700)  # or who is not root could not remove it
 
 
 @pytest.mark.parametrize(
