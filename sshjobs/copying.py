@@ -17,7 +17,7 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, Coroutine, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import asyncssh
@@ -197,7 +197,10 @@ class Copy:
             with telling(self._source, item.path):
                 data = await reader.read(offset, wanted)
             self._check_length(item, offset + len(data), offset + wanted)
-            await writer.write(offset, data)
+            # The last block is written in any case: it makes the file as long as it is to be.
+            is_hole = item.sparse and offset + wanted < item.size and data == _zeros(wanted)
+            if not is_hole:
+                await writer.write(offset, data)
         self._add(wanted)
 
     async def _copy_to_the_end(self, reader: Reader, writer: Writer, item: Item) -> None:
@@ -279,6 +282,11 @@ class _Progress:
             report(done=self._done, total=self._total)
         self._told = self._done
         self._next = time.monotonic() + _REPORT_EVERY
+
+
+@lru_cache(maxsize=1)
+def _zeros(count: int) -> bytes:
+    return bytes(count)
 
 
 def _depth(folder: Item) -> int:

@@ -41,19 +41,28 @@ _KINDS = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.FOLDER, stat.S_IFLNK: Kind
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What is known of a file: its name, kind, permissions (0 to 0o777) and size in bytes."""
+    """What is known of a file.
+
+    Attributes:
+        name: its name.
+        kind: what it is.
+        mode: its permissions, 0 to 0o777.
+        size: in bytes.
+        sparse: whether it may have holes: zeros that take no room.
+    """
 
     name: str
     kind: Kind
     mode: int
     size: int
+    sparse: bool
 
     @classmethod
-    def of(cls, name: str, mode: int | None, size: int | None) -> Entry:
+    def of(cls, name: str, mode: int | None, size: int | None, *, sparse: bool) -> Entry:
         """Return what is known of a file of that mode, as of ``st_mode``."""
         mode = mode or 0
         kind = _KINDS.get(stat.S_IFMT(mode), Kind.OTHER)
-        return cls(name, kind, mode & _PERMISSIONS, size or 0)
+        return cls(name, kind, mode & _PERMISSIONS, size or 0, sparse)
 
 
 MISSING = (FileNotFoundError, asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath)

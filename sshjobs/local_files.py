@@ -19,6 +19,7 @@ T = TypeVar("T")
 _TURN = 100  # names in a large folder after which others have their turn
 # A pipe that has taken a file's place meanwhile must not hold up the whole program.
 _READ = os.O_RDONLY | os.O_NONBLOCK
+_SECTOR = 512  # bytes, the unit of st_blocks everywhere
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 
@@ -171,4 +172,5 @@ def _write(fd: int, offset: int, data: bytes) -> None:
 
 
 def _from_stat(name: str, found: os.stat_result) -> Entry:
-    return Entry.of(name, found.st_mode, found.st_size)
+    sparse = _SECTOR * found.st_blocks < found.st_size
+    return Entry.of(name, found.st_mode, found.st_size, sparse=sparse)

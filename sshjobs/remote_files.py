@@ -202,7 +202,7 @@ def _is_too_long(path: bytes) -> bool:
 
 
 def _from_attrs(name: str, attrs: asyncssh.SFTPAttrs) -> Entry:
-    return Entry.of(name, attrs.permissions, attrs.size)
+    return Entry.of(name, attrs.permissions, attrs.size, sparse=True)  # nobody tells
 
 
 def _encoded(path: str) -> bytes:

@@ -30,12 +30,13 @@ _MAGIC = re.compile(r"[*?[]")
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A file or folder to copy: from where, to where, with which permissions, how many bytes."""
+    """A file or folder to copy: from where, to where; the rest as in an entry."""
 
     path: str
     target: str
     mode: int
     size: int = 0
+    sparse: bool = False
 
 
 class Sources:
@@ -133,7 +134,7 @@ class Sources:
     async def _add(self, path: str, target: str, entry: Entry) -> Item | None:
         """Note one source that was named; return it if it is a file."""
         self._claim(target)
-        item = Item(path, target, entry.mode, entry.size)
+        item = Item(path, target, entry.mode, entry.size, entry.sparse)
         if entry.kind is Kind.FOLDER:
             await self._add_folder(item)
             return None
@@ -182,7 +183,7 @@ class Sources:
             target = posixpath.join(folder.target, entry.name)
             if len(target) > _LONGEST:
                 raise self._failure("folders in folders without end", path)
-            item = Item(path, target, entry.mode, entry.size)
+            item = Item(path, target, entry.mode, entry.size, entry.sparse)
             if entry.kind is Kind.FOLDER:
                 inner.append(item)
             elif entry.kind is Kind.FILE:

@@ -15,13 +15,20 @@ What comes out, in either direction:
 
 * permissions are those of the source, without set-id and sticky bits, subject to the umask; folders
   can be written by their owner; owners and times are not copied;
-* a link that is named by itself is followed.  Inside a folder it is copied as a link if it stays
-  inside; one that leads out is left out, as are devices, pipes and sockets, and told: in the result
-  (`Completed.stderr`), as output of the job, and in the log;
+* a file that is there is replaced by a new one, a link likewise; a device, a pipe or a socket that
+  is named as the target is not;
+* a file of this machine that has holes has them over there; in a file of a node, where nobody
+  tells, whole blocks of zeros become holes;
+* a link that is named by itself, or by a glob, is followed.  Inside a folder it is copied as a
+  link if it stays inside; one that leads out is left out, as are devices, pipes and sockets, and
+  told: in the result (`Completed.stderr`), as output of the job, and in the log;
 * a folder that exists already gets the new files beside its old ones; a link in its place is not
-  followed;
+  followed, but for the one that was named;
 * names come from the other side: ``..``, a ``/``, a control character or the same name twice is an
   :class:`~sshjobs.UnsafePath`.
+
+The first failure ends a copy.  However it ends, its temporary files are taken away, but where the
+link is gone: ``.NAME.TOKEN.part`` then stays over there.  A later copy leaves it alone.
 """
 
 from __future__ import annotations
@@ -82,7 +89,10 @@ class _Transfer(Command):
         return safe_line(" ".join([self.verb, *names]), 120)
 
     async def run_on(self, session: Session) -> Completed:
-        """Copy; raises TransferFailed, or another SshError if the link is at fault."""
+        """Copy; raises TransferFailed, or another SshError if the link is at fault.
+
+        In the result, `stdout` says how much was copied, `stderr` what was left out and why.
+        """
         started = time.monotonic()
         source, target = _value(self._source), _value(self._target)
         async with self._ends(session) as (reading, writing):
@@ -119,7 +129,14 @@ class Push(_Transfer):
         max_files: refuse to copy more files than that, folders and links counted.
 
     Both paths may be functions, called when the command starts.  See :mod:`sshjobs.transfer` for
-    permissions, links and what is left out.
+    permissions, links, what is left out and what is refused.  The `stdout` of the result says how
+    much it was (``3 files, 1 folder: 24 bytes``), its `stderr` what was left out.
+
+    Raises:
+        TransferFailed: something cannot be read or written; `path` says what.
+        UnsafePath: a name that would lead out of the target.
+        ConnectionLost: the link broke.
+        SshTimeout: it took longer than `timeout`.
 
     >>> Push("conf/*.ini", "/etc/lab/").describe()
     'push conf/*.ini /etc/lab/'
@@ -148,7 +165,14 @@ class Pull(_Transfer):
         max_files: refuse to copy more files than that, folders and links counted.
 
     Both paths may be functions, called when the command starts.  See :mod:`sshjobs.transfer` for
-    permissions, links, what is left out and what is refused.
+    permissions, links, what is left out and what is refused.  The `stdout` of the result says how
+    much it was (``3 files, 1 folder: 24 bytes``), its `stderr` what was left out.
+
+    Raises:
+        TransferFailed: something cannot be read or written; `path` says what.
+        UnsafePath: a name that would lead out of the target.
+        ConnectionLost: the link broke.
+        SshTimeout: it took longer than `timeout`.
 
     >>> Pull("/tmp/trace.pcap", "out/").describe()
     'pull /tmp/trace.pcap out/'

@@ -17,6 +17,7 @@ from tests.sshd import Sshd
 
 WITHIN = 1.0
 SIZE = 2 << 30
+SOLID = 300 << 20
 
 
 def cut_in_the_middle(server: Sshd, job: SshJob, begun: Callable[[], object]) -> None:
@@ -63,7 +64,7 @@ def test_in_the_middle_of_many(count: Callable[[int, int], int], command: str) -
 def test_in_the_middle_of_a_push(
     count: Callable[[int, int], int], tmp_path: Path, many: bool
 ) -> None:
-    source = tree(tmp_path / "source") if many else sparse(tmp_path / "source")
+    source = tree(tmp_path / "source") if many else solid(tmp_path / "source")
     with Sshd(plain=True) as server:
         for number in range(count(2, 10)):
             job = SshJob(node_of(server), Push(source, f"{server.room}/pushed{number}"))
@@ -91,6 +92,14 @@ def sparse(path: Path) -> Path:
     """A file that takes long to copy, and no room."""
     with path.open("wb") as file:
         file.truncate(SIZE)
+    return path
+
+
+def solid(path: Path) -> Path:
+    """A file that takes long to push: holes would not be sent."""
+    with path.open("wb") as file:
+        for _ in range(SOLID >> 20):
+            file.write(bytes(1 << 20))
     return path
 
 

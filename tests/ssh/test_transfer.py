@@ -257,6 +257,22 @@ def test_large_files_arrive_whole(place: tuple[Node, Path]) -> None:
     assert Path("back").read_bytes() == data
 
 
+def test_holes_stay_holes(place: tuple[Node, Path]) -> None:
+    node, there = place
+    with Path("image").open("wb") as image:
+        image.truncate(30 << 20)
+        image.seek(20 << 20)
+        image.write(b"data")
+    Path("zeros").write_bytes(bytes(1 << 20))
+    do(node, Push("image", there / "image"), Pull(there / "image", "back"))
+    for path in (there / "image", Path("back")):
+        assert path.read_bytes() == Path("image").read_bytes()
+        assert path.stat().st_blocks * 512 < 2 << 20
+    # Room that was taken on purpose is taken over there too.
+    do(node, Push("zeros", there / "zeros"))
+    assert (there / "zeros").stat().st_blocks * 512 >= 1 << 20
+
+
 def test_many_files_arrive_all(place: tuple[Node, Path]) -> None:
     node, there = place
     many = make(Path("many"), **{f"file{n}": "x" * n for n in range(200)})
