@@ -32,7 +32,7 @@ from .errors import (
     Unreachable,
 )
 from .hostkeys import Trust, entry_name, record
-from .node import AskPassword, SshNode
+from .node import ACCEPT_NEW, AskPassword, SshNode
 from .proxying import Proxy
 from .secret import Secret
 from .settings import Settings
@@ -321,7 +321,10 @@ class _Attempt:
                 None, record, path, settings.key_name, settings.key_port, key
             )
         except OSError as cause:
-            problem = f"cannot record its host key: {cause.strerror or cause}"
+            problem = (
+                f"cannot record its host key: {cause.strerror or cause}; give a file for it: "
+                f'known_hosts=("{ACCEPT_NEW}", path)'
+            )
             error = SshError(problem, node=self._node, phase="login", path=path)
         except BaseException:
             await _drop(connection)

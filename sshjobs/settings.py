@@ -94,8 +94,7 @@ def read_settings(node: SshNode) -> Settings:
         known_hosts = _known_hosts(node, options)
         gateway, proxy_command = _way(node, options)
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: there is no home
-        reason = safe_error(error) if isinstance(error, OSError) else error
-        problem = f"bad configuration: {reason}"
+        problem = f"bad configuration: {_told(error)}"
         raise SshError(problem, node=node, phase="connect") from error
     alias = options.host_key_alias
     name, port = (alias, DEFAULT_PORT) if alias else (options.host, options.port)
@@ -103,7 +102,7 @@ def read_settings(node: SshNode) -> Settings:
     try:
         trust = look_up(known_hosts, name, port) if check else Trust()
     except (OSError, RuntimeError) as error:
-        problem = f"bad known_hosts: {safe_error(error)}"
+        problem = f"bad known_hosts: {_told(error)}"
         raise SshError(problem, node=node, phase="connect") from error
     agent = agent_path(cast("str | None", options.config.get("IdentityAgent", USUAL)))
     keys, public, unread = _load_keys(node, options, agent)
@@ -133,6 +132,13 @@ def read_settings(node: SshNode) -> Settings:
         ),
         agent_path=agent,
     )
+
+
+def _told(error: Exception) -> str:
+    """Return what went wrong with a file, without what only Python has to say."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return safe_error(error) if isinstance(error, OSError) else str(error)
 
 
 def _read_short(node: SshNode, files: list[str]) -> asyncssh.SSHClientConnectionOptions:
