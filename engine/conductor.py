@@ -240,12 +240,14 @@ class Conductor:
                 )
 
     def _forsake(self, node: Node) -> None:
-        """Nobody will look at the task of `node` any more: see that nothing complains of that."""
+        """The task of `node` is not to begin any more, and nothing to complain that it was not."""
         task, node.handle = node.handle, None
-        if task is not None and not task.has_begun:
+        if task is None or task.has_begun:
+            return
+        if self.loop.is_running():  # in a helper thread, which may be about to begin it
+            task.cancel()
+        else:
             task.get_coro().close()  # else Python says that it was never awaited
-        elif task is not None and task.done() and not task.cancelled():
-            task.exception()  # else asyncio says that it was never retrieved
 
     def poke(self) -> None:
         """A pool has a free slot; called by whoever gave it back, from any thread."""

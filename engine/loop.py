@@ -149,8 +149,9 @@ class _OwnLoop:
         loop, self._loop = self._loop, None
         if loop is None:
             return
-        if loop.is_running():  # by a helper thread, which closes nothing: it may be blocked
-            loop.call_soon_threadsafe(loop.stop)
+        if loop.is_running():  # by a helper thread, which may be blocked; it closes it
+            with suppress(RuntimeError):  # it has done so just now
+                loop.call_soon_threadsafe(loop.stop)
         else:
             _close(loop)
 
@@ -214,7 +215,7 @@ def _drive(
     except LeaveNow:
         raise
     except BaseException:
-        if not task.done():
+        if not task.done() and not signals.has_left:
             # Thrown out of the loop from elsewhere, by a signal handler of the program's say.
             task.cancel()
             with suppress(Exception, asyncio.CancelledError):
@@ -238,6 +239,8 @@ def _drive_elsewhere(
             ended.append((None, error))
         finally:
             over.set()
+            if signals.has_left:
+                _close(here)  # nobody else will
 
     helper = threading.Thread(target=context.run, args=(work,), name="orchestrate", daemon=True)
     with _Signals() as signals:
@@ -273,6 +276,10 @@ class _Signals:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[Any] | None = None
         self._before: dict[int, Any] = {}
+        self._struck: asyncio.Task[Any] | None = None
+        """The task that was at work when the second one came."""
+        self.has_left = False
+        """The second one has come."""
 
     def guard(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
         """Say which task, in which loop, a signal is to cancel."""
@@ -299,12 +306,17 @@ class _Signals:
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         for signum, handler in self._before.items():
             signal.signal(signum, handler)
+        struck, self._struck = self._struck, None
+        if struck is not None and struck.done() and not struck.cancelled():
+            struck.exception()  # it comes out here; asyncio is not to say that nobody looked at it
         self._loop = self._task = None
         if self._signum is not None and not isinstance(error, KeyboardInterrupt):
             raise _leaving(self._signum) from None
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if self._signum is not None:
+            self.has_left = True
+            self._struck = None if self._loop is None else asyncio.current_task(self._loop)
             raise LeaveNow
         self._signum = signum
         self.cancel()

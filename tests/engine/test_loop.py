@@ -521,6 +521,76 @@ def test_a_run_that_is_left_at_once_tells_its_end() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+LEAVES_SHUTDOWN = """
+async def stuck():
+    signal.raise_signal(signal.SIGINT)
+    await asyncio.sleep(0)
+    signal.raise_signal(signal.SIGINT)
+
+async def never():
+    print("never")
+
+engine = Engine(Job(nothing, coshutdown=never) >> Job(nothing, coshutdown=stuck))
+engine.add(engine.jobs[0].required[0])
+go(engine)
+import gc
+gc.collect()
+"""
+
+LEAVES_A_CELL = """
+unblocked = threading.Event()
+
+async def block():
+    print("started")
+    signals.start()
+    unblocked.wait()
+    print("goes on to where it waits")
+    await asyncio.sleep(60)
+    print("never")
+
+def send():
+    for _ in range(2):
+        time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+async def never():
+    print("never")
+
+async def cell():
+    go(engine)
+
+signals = threading.Thread(target=send)
+helpers = threading.active_count()
+engine = Engine(Job(work), Job(block, coshutdown=never), Job(never))
+asyncio.run(cell())
+unblocked.set()
+signals.join()
+while threading.active_count() > helpers: time.sleep(0.01)
+print(*(job.state for job in engine))
+import gc
+gc.collect()
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "lines"),
+    [
+        (LEAVES_SHUTDOWN, []),
+        (
+            LEAVES_A_CELL,
+            ["goes on to where it waits", "cancelled cancelled cancelled"],
+        ),
+    ],
+    ids=["in shutdown", "in a cell"],
+)
+def test_nothing_complains_of_what_was_left_at_once(code: str, lines: list[str]) -> None:
+    done = python(PRELUDE + code, "-W", "error")
+    told = ["KeyboardInterrupt  130", "left at once by a second Ctrl-C"]
+    started = done.stdout.splitlines().index(told[0])
+    assert done.stdout.splitlines()[started:] == [*told, *lines]
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 # -- signals, in programs of their own -------------------------------------------------------
 
 
