@@ -30,6 +30,9 @@ from .script import Script, without_first_frame
 UNUSABLE = 2
 """Exit status if what the command line says cannot be done."""
 
+INTERRUPTED = 130
+"""Exit status of a run that Ctrl-C has stopped."""
+
 PATIENCE = 0.1
 """Seconds between two looks at the threads that are waited for."""
 
@@ -72,7 +75,16 @@ def _seconds(text: str) -> float:
         seconds = float(text)
         if math.isfinite(seconds) and seconds >= 0:
             return seconds
-    raise click.BadParameter(f"{text!r} is not a number of seconds")
+    raise click.BadParameter(f"{text!r} is not a number of seconds, 0 or more")
+
+
+def _jobs(text: str) -> int:
+    """Read how many jobs may run at once."""
+    with suppress(ValueError):
+        jobs = int(text)
+        if jobs >= 1:
+            return jobs
+    raise click.BadParameter(f"{text!r} is not a number of jobs, 1 or more")
 
 
 @click.group()
@@ -100,7 +112,7 @@ def orchestrion() -> None:
 )
 @click.option(
     "--jobs-window",
-    type=click.IntRange(min=1),
+    type=_jobs,
     metavar="N",
     help="Have at most N jobs running at once.",
 )
@@ -163,7 +175,7 @@ def _carry_out(order: Order) -> BaseException:
         shown.enter_context(ruled(order.ui, order.ascii))
         shown.enter_context(attach())
         ending = script.run()
-        if ending is not None and not isinstance(ending, SystemExit):
+        if ending is not None and not _is_told(ending, runs):
             _tell(ending)
         if isinstance(ending, KeyboardInterrupt):
             runs.cancel("interrupted by SIGINT")
@@ -176,6 +188,16 @@ def _carry_out(order: Order) -> BaseException:
             _say(f"{order.path} left by sys.exit(), so {order.name} was not run")
             ending = SystemExit(ending.code or 1)
     return SystemExit(runs.status) if ending is None else ending
+
+
+def _is_told(ending: BaseException, runs: Runs) -> bool:
+    """Whether nothing is to be said of what a program has ended with.
+
+    Of a Ctrl-C that has stopped a run its summary tells; a traceback would only show our own code.
+    """
+    if isinstance(ending, KeyboardInterrupt):
+        return runs.status == INTERRUPTED
+    return isinstance(ending, SystemExit)
 
 
 def _wait_for_threads(runs: Runs) -> BaseException | None:

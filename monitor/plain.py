@@ -224,7 +224,7 @@ def _extent(model: Model, tick: RunStarted) -> str:
     if tick.window is not None:
         parts.append(f"window {tick.window}")
     if tick.timeout is not None:
-        parts.append(f"timeout {wording.duration(tick.timeout)}")
+        parts.append(f"timeout {wording.limit(tick.timeout)}")
     return ", ".join(parts)
 
 

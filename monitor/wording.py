@@ -57,6 +57,15 @@ def exact(seconds: float) -> str:
     return f"{seconds:.1f}s" if seconds < _SHORT else duration(seconds)
 
 
+def limit(seconds: float) -> str:
+    """Return how long something may take, as it was given below a minute.
+
+    >>> limit(0.25), limit(90)
+    ('0.25s', '1m30s')
+    """
+    return f"{seconds:g}s" if seconds < _MINUTE else duration(seconds)
+
+
 def run_clock(seconds: float) -> str:
     """Return how long a run has been going on.
 

@@ -124,6 +124,8 @@ def test_the_errors_of_the_program_look_as_ever(scenario: Path, text: str) -> No
         (["nowhere.py"], "can't open file 'nowhere.py': No such file or directory"),
         (["."], "can't open file '.': Is a directory"),
         (["scenario.py", "--timeout", "nan"], "'nan' is not a number of seconds"),
+        (["scenario.py", "--jobs-window", "0"], "'0' is not a number of jobs, 1 or more"),
+        (["scenario.py", "--jobs-window", "two"], "'two' is not a number of jobs, 1 or more"),
         (["scenario.py", "--hosts"], "options of the program follow --"),
     ],
 )
@@ -342,6 +344,7 @@ def test_control_c_on_the_screen(terminal: Terminal, scenario: Path, keys: list[
     assert_given_back(terminal)
     left = terminal.screen(history=True)
     assert left.count("the program ends") == left.count("lab: ") == 1
+    assert "Traceback" not in left
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
