@@ -392,8 +392,8 @@ def _explained(
         return AuthFailed(_refusal(error, node, settings, client), node=node, phase="login")
     if isinstance(error, asyncssh.ChannelOpenError):
         forbids = error.code == asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED
-        reason = "it forwards no connections (AllowTcpForwarding)" if forbids else error.reason
-        problem = f"the gateway cannot reach it: {reason}"
+        rule = "its server does not allow it (AllowTcpForwarding, PermitOpen)"
+        problem = f"the gateway cannot reach it: {rule if forbids else error.reason}"
         return Unreachable(problem, node=node, hop=settings.gateway, phase="connect")
     if isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN:
         problem = f"nobody answers who could look up the name {settings.host!r}"
