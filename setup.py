@@ -23,6 +23,7 @@ TEST = [
     "nbclient>=0.10",
     "nbformat>=5.10",
     "pyte>=0.8.2",
+    "urwid>=5.1",  # for its urwid.testing; what is shown needs no more than install_requires says
     "setuptools>=77.0.3",  # one test builds the wheel, without the network
 ]
 LINT = ["mypy>=1.15", "ruff>=0.11"]

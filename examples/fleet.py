@@ -74,7 +74,7 @@ def experiment(nodes: list[SshNode], results: Path) -> Engine:
     # One job's output feeds others: a word of a command can be a function, which is called when the
     # command starts.
     def port() -> str:
-        return str(asked.result().stdout.strip())
+        return asked.result().stdout.strip()
 
     # The measurements would disturb each other, so there are never more than two at once.
     pairs = Pool(2, label="two at a time")

@@ -94,6 +94,11 @@ class SshJob(AbstractJob):
         """The name of the node."""
         return self.target.hostname
 
+    def result(self) -> Completed:
+        """Return that of the last command, or raise what the job raised: see `AbstractJob.result`."""
+        completed: Completed = super().result()
+        return completed
+
     @property
     def results(self) -> tuple[Completed, ...]:
         """The results of the commands so far, or in the last run.
