@@ -53,7 +53,7 @@ class SshJob(AbstractJob):
         options: those of :class:`engine.AbstractJob`.
 
     Its result is that of the last command, a :class:`Completed`; `results` holds all of them, that
-    of one that failed or was ended included.
+    of one that failed or was ended included.  `target` is the node.
 
     Raises:
         BadOption: the commands or an option make no sense.
@@ -95,7 +95,7 @@ class SshJob(AbstractJob):
         return self.target.hostname
 
     def result(self) -> Completed:
-        """Return that of the last command, or raise what the job raised: see `AbstractJob.result`."""
+        """Return that of the last command, or raise why there is none, as all jobs do."""
         completed: Completed = super().result()
         return completed
 
