@@ -412,7 +412,7 @@ class Conductor:
             self._raised(node, job, error)
             del self, node, job  # since Python 3.12 the error holds this frame: no cycle
         else:
-            if node.stop is None:
+            if node.rare is None or node.stop is None:
                 node.result = result
                 self._settle(node, _FINISHED, "")
             else:

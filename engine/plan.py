@@ -125,6 +125,8 @@ class Rare(Generic[T]):
 
     def __set__(self, node: Node, value: T) -> None:
         if node.rare is None:
+            if value is self.default:
+                return
             node.rare = {}
         node.rare[self.name] = value
 
@@ -168,15 +170,15 @@ class Node:
         "order",
         "plan",
         "rare",
-        "reason",
         "required_by",
         "result",
         "started_at",
         "state",
-        "stop",
         "unmet",
     )
 
+    reason = Rare("")
+    stop: Rare[tuple[Stop, str] | None] = Rare(None)
     is_ready = Rare(False)
     is_blamed = Rare(False)
     is_abandoned = Rare(False)
@@ -192,12 +194,10 @@ class Node:
         self.id = ""
         self.inner: Plan | None = None
         self.state = IDLE
-        self.reason = ""
         self.unmet = 0
         self.required_by: list[Node] | None = None
         self.followed_by: list[Node] | None = None
         self.attempt = 0
-        self.stop: tuple[Stop, str] | None = None
         self.result: Any = None
         self.started_at: float | None = None
         self.ended_at: float | None = None
@@ -692,9 +692,10 @@ class Plan:
             self.alive += 1
             if node.inner is not None or job.forever:
                 self.passive += 1
+        elif node.reason:  # why it was tried again
+            node.reason = ""
         node.attempt = attempt
         node.state = RUNNING
-        node.reason = ""
         if self.tells:
             out.append((TELL, node, SCHEDULED, RUNNING, "", attempt, None))
         out.append(node)
