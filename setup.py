@@ -30,7 +30,7 @@ LINT = ["mypy>=1.15", "ruff>=0.11"]
 # The other event loop that the tests know, see .ci/test-all.
 UVLOOP = ["uvloop>=0.21"]
 # The peers that the benchmarks compare with, where they are installed.
-BENCH = ["asynciojobs==0.21.3", "trio>=0.27"]
+BENCH = ["asynciojobs==0.21.3", "trio>=0.27", *UVLOOP]
 # The pages have the docstrings of the pytest plugins, which sphinx has to import.
 DOCS = [*PYTEST, "furo>=2024.8", "sphinx>=8"]
 

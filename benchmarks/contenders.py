@@ -189,6 +189,19 @@ def run_asynciojobs(shape: Shape, job: Corun) -> None:
     assert scheduler.run()
 
 
+def on_uvloop(contender: Contender) -> Contender:
+    """Return a contender that runs on the event loop of uvloop."""
+
+    def run(shape: Shape, job: Corun) -> None:
+        asyncio.set_event_loop_policy(importlib.import_module("uvloop").EventLoopPolicy())
+        contender(shape, job)
+
+    return run
+
+
+ON_UVLOOP = {"floor": "floor, uvloop", "engine": "engine, uvloop"}
+"""What the contenders are called that run on uvloop too."""
+
 CONTENDERS: dict[str, Contender] = {
     "floor": run_floor,
     "engine": run_engine,
@@ -200,10 +213,19 @@ CONTENDERS: dict[str, Contender] = {
     "asynciojobs": run_asynciojobs,
     "reader awake": run_engine_awake,
     "reader asleep": run_engine_asleep,
+    ON_UVLOOP["floor"]: on_uvloop(run_floor),
+    ON_UVLOOP["engine"]: on_uvloop(run_engine),
 }
 
-PEERS = {"trio": "trio", "asynciojobs": "asynciojobs"}
+PEERS = {
+    "trio": "trio",
+    "asynciojobs": "asynciojobs",
+    **dict.fromkeys(ON_UVLOOP.values(), "uvloop"),
+}
 """Contenders that are not there unless installed, and the module that tells."""
+
+EXTRAS = {"reader awake", "reader asleep", *ON_UVLOOP.values()}
+"""Those that are compared with each other alone."""
 
 ONLY = {"gather": {"wide", "windowed"}, "TaskGroup": {"wide", "windowed"}}
 """Contenders that know no requirements: the shapes they can run."""

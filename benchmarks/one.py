@@ -1,7 +1,8 @@
 """Measure one contender once, in a process of its own: ``-m benchmarks.one WHAT NAME SHAPE SIZE``.
 
 `WHAT` is ``cost`` (CPU seconds for building and running the graph), ``first`` (CPU seconds until
-the first job runs) or ``memory`` (bytes for each job).  Prints a line of JSON.
+the first job runs), ``room`` (bytes for each job by which the process grew at most) or ``memory``
+(bytes for each job in each state).  Prints a line of JSON.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import resource
 import sys
 import time
 
@@ -50,12 +52,27 @@ def first(name: str, shape: str, size: int) -> float:
     return begins[0] - began
 
 
+def room(name: str, shape: str, size: int) -> float:
+    """Return the bytes for each job by which this process grew at most."""
+    graph = SHAPES[shape](size)
+    CONTENDERS[name](SHAPES[shape](10), job)
+    gc.collect()
+    before = most_kilobytes()
+    CONTENDERS[name](graph, job)
+    return 1024 * (most_kilobytes() - before) / size
+
+
+def most_kilobytes() -> int:
+    """Return the room that this process has taken at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
 def main(what: str, name: str, shape: str, size: int) -> None:
     """Measure, and print what was found."""
     if what == "memory":
         found: object = bytes_per_job(size)
     else:
-        found = {"cost": cost, "first": first}[what](name, shape, size)
+        found = {"cost": cost, "first": first, "room": room}[what](name, shape, size)
     print(json.dumps(found))
 
 
