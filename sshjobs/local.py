@@ -73,7 +73,7 @@ class LocalProcess(Process, asyncio.SubprocessProtocol):
         self.sent = True
         self._transport = cast(asyncio.SubprocessTransport, transport)
         self._leash = cast(asyncio.WriteTransport, self._transport.get_pipe_transport(0))
-        self._leash.write(self.way.stdin)
+        self._write(self.way.stdin)
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         """Take what it wrote."""
@@ -104,6 +104,10 @@ class LocalProcess(Process, asyncio.SubprocessProtocol):
     def _look_around(self) -> None:
         if self.exited.is_set() and not self._open_streams:
             self.abandon()
+
+    def _write(self, data: bytes) -> None:
+        if self._leash is not None:
+            self._leash.write(data)
 
     def _learned(self, shell: str) -> None:
         """Nothing to learn: it is always the same."""

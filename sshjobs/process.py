@@ -21,6 +21,8 @@ KILL_MARGIN = 2.0
 """Seconds that an end by force may take on top of those between TERM and KILL."""
 TERMINAL_SIZE = (80, 24)
 """Columns and lines of the terminals that commands get."""
+ASKS = b"?"
+"""What comes after the mark where the other side waits for the script."""
 _MOST_NOISE = 1 << 16
 
 
@@ -66,6 +68,10 @@ class Process(ABC):
     @abstractmethod
     def abandon(self) -> None:
         """Listen no longer; what still runs goes on."""
+
+    @abstractmethod
+    def _write(self, data: bytes) -> None:
+        """Write to its standard input; what it does not take any more is dropped."""
 
     @abstractmethod
     def _learned(self, shell: str) -> None:
@@ -133,6 +139,10 @@ class Process(ABC):
         self._before_mark += data
         before, found, after = self._before_mark.partition(mark)
         told, end, rest = after.partition(b"\n")
+        if end and told.strip() == ASKS:
+            self._before_mark = before + rest
+            self._write(self.way.script)
+            return b""
         if end:
             self._learned(told.strip().decode("utf-8", "replace"))
             self._mark, self._before_mark = None, b""

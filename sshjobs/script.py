@@ -8,6 +8,9 @@ POSIX shell script.  There are two ways to hand it over:
 * *by stdin*: the command line is a constant that reads the script and runs it.  Nothing is seen in
   logs or in ``ps``, any login shell will do, and it tells which one there is.
 
+The first command of a connection, where nothing in it must stay unseen, goes as a line that is one
+of these or the other, as the shell has it (see :func:`_asking`).
+
 The script makes the command the leader of its process group, which is what sshd (and LocalNode)
 made of the shell.  Since its standard input is not the channel's, that one is free to serve as the
 leash: a *watchdog*, a subshell that is nobody's child, waits there for the end of file.  It comes
@@ -19,6 +22,7 @@ TERM, two seconds, KILL.  So killing takes no second session, no process id, and
 from __future__ import annotations
 
 import io
+import re
 import secrets
 import shlex
 import tarfile
@@ -41,6 +45,9 @@ _LONGEST_LINE = 100_000
 """Linux takes arguments of 128 KiB at most."""
 _LONGEST_READ = 10_000
 """What is longer goes in a file: a shell reads its input byte by byte."""
+_LONGEST_WORD = 400
+"""The csh of BSD takes no more than 1,023 bytes, and quoting makes it longer."""
+_SPECIAL_OR_NOT = re.compile(r"['!\\]|[^'!\\]+")
 
 # $1 is the group, $2 a folder to remove.  In a session of its own the killer sees by `kill -0` when
 # nobody is left; where there is no setsid it stays in the group, and ends itself in the end.
@@ -66,8 +73,9 @@ _KILLER = (
 # error output meanwhile: the session stays open, and the command is not over before it is gone.
 _WATCHDOG = (
     ": orchestrion; exec 3<&0 <{stdin}; "
-    '({{ trap "" HUP INT TERM; read -r x; if kill -0 $$; then exec </dev/null; '
-    "{killer}; fi; {clean}}} <&3 {hold} >/dev/null 2>&1 &); "
+    '({{ trap "" HUP INT TERM; read -r x; if kill -0 $$; then exec </dev/null; k={killer}; '
+    'set -- sh -c "$k" sh {group} {folder}; command -v setsid && exec setsid "$@"; exec "$@"; fi; '
+    "{clean}}} <&3 {hold} >/dev/null 2>&1 &); "
     "exec 3<&-; "
 )
 # Variables of ours have names that nobody exports: the command would see them.
@@ -82,11 +90,13 @@ rmdir "$_d" && _d=$_e; }}
 """
 # The lines before the first mark are not ours; in the end the script takes over.
 _READER = (
-    "exec /bin/sh -c '"
     '_n=$(printf "\\n.");_n=${{_n%.}};_s=;_b=;while IFS= read -r _l;do case $_b$_l in '
     '{mark}-begin)_b={mark}+;;{mark}+{mark}-end)eval "$_s";exit;;{mark}+*)_s=$_s$_l$_n;;esac;done;'
-    "exit 255'"
+    "exit 255"
 )
+# These are the same to csh and to fish, as the latter has the second for one backslash and the
+# former the first for two; to all who understand a script they are not.
+_IS_FOREIGN = r"""test "\\" = '\\'"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,11 +164,14 @@ class Way:
         stdin: what to write to its standard input at once; to a terminal, as if it were typed.
         mark: the first line on standard output that begins so is not the command's: it tells the
             login shell.  None: there is no such line.
+        script: what to write to its standard input once such a line says ``?``; another one, that
+            tells the shell, comes later.
     """
 
     command: str
     stdin: bytes = field(default=b"", repr=False)
     mark: str | None = None
+    script: bytes = field(default=b"", repr=False)
 
 
 def way(launch: Launch, shell: str | None, *, line_shell: str = LOGIN_SHELL) -> Way:
@@ -172,10 +185,13 @@ def way(launch: Launch, shell: str | None, *, line_shell: str = LOGIN_SHELL) -> 
     if launch.pty:
         # The terminal's hang-up does the work of the watchdog, which would take its input away.
         return Way(_folder(launch) + _body(launch.words, None), launch.input or b"")
-    if not launch.is_discreet and launch.input is None and _understands(shell):
-        text = _WATCHDOG_PLAIN + _folder(launch) + _body(launch.words, None)
-        if len(text) < _LONGEST_LINE and _is_encodable(text):
-            return Way(text)
+    if launch.is_discreet or launch.input is not None:
+        return _by_stdin(launch, line_shell)
+    text = _WATCHDOG_PLAIN + _folder(launch) + _body(launch.words, None)
+    if shell is None:
+        return _asking(text, _by_stdin(launch, line_shell))
+    if _understands(shell) and len(text) < _LONGEST_LINE and _is_encodable(text):
+        return Way(text)
     return _by_stdin(launch, line_shell)
 
 
@@ -201,6 +217,50 @@ def from_stage(launch: Launch, folder: str) -> Way:
     return Way(f"exec sh {shlex.quote(folder)}/start", launch.input or b"")
 
 
+def _asking(text: str, by_stdin: Way) -> Way:
+    """Return the way that is direct if the login shell understands `text`, else is `by_stdin`.
+
+    Two more shells, and a script that one of them reads byte by byte, are more work for a server
+    than all the rest of a short command.
+    """
+    # A restricted shell (rbash) would run the command, and not its watchdog.
+    tell = f'case $- in *r*) exit {CANNOT};; esac; echo "{by_stdin.mark} $SHELL"; '
+    words = _words_for_eval(tell + text.removesuffix("\n"))
+    if words is None:
+        return by_stdin
+    reading = _reading(f'echo "{by_stdin.mark} ?"; ', by_stdin.mark)
+    return Way(
+        f"{_IS_FOREIGN} && {reading}; eval {words}", mark=by_stdin.mark, script=by_stdin.stdin
+    )
+
+
+def _reading(before: str, mark: str | None) -> str:
+    return f"exec /bin/sh -c {_for_any_shell(before + _READER.format(mark=mark))}"
+
+
+def _words_for_eval(text: str) -> str | None:
+    """Return `text` as words for `eval`, which joins them; None if any shell might stumble."""
+    if not (text.isascii() and text.isprintable() and len(text) < _LONGEST_READ):
+        return None
+    words = []
+    while len(text) > _LONGEST_WORD:
+        cut = text.rfind(" ", 0, _LONGEST_WORD)
+        if cut < 0:
+            return None
+        words.append(_for_any_shell(text[:cut]))
+        text = text[cut + 1 :]
+    return " ".join([*words, _for_any_shell(text)])
+
+
+def _for_any_shell(word: str) -> str:
+    """Quote one line for shells of all kinds, csh and fish too."""
+    return _SPECIAL_OR_NOT.sub(_escaped, word) or "''"
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"\\{found[0]}" if found[0] in "'!\\" else f"'{found[0]}'"
+
+
 def _understands(shell: str | None) -> bool:
     return shell is not None and PurePosixPath(shell).name in POSIX_SHELLS
 
@@ -216,10 +276,11 @@ def _is_encodable(text: str) -> bool:
 def _watchdog(
     group: str = "$$", stdin: str = "/dev/null", folder: str = "", *, hold: bool = False
 ) -> str:
-    call = f"sh -c {shlex.quote(_KILLER)} sh {group} {folder}"
     return _WATCHDOG.format(
         stdin=stdin,
-        killer=f"command -v setsid && exec setsid {call}; exec {call}",
+        killer=shlex.quote(_KILLER),
+        group=group,
+        folder=folder,
         clean=f"rm -rf {folder}; " if folder else "",
         hold="3>&2" if hold else "3<&-",
     )
@@ -285,7 +346,7 @@ def _by_stdin(launch: Launch, line_shell: str) -> Way:
     else:
         script += _watchdog("$$", stdin, folder, hold=bool(files)) + rest
     text = f"{mark}-begin\n{script}{mark}-end\n"
-    return Way(_READER.format(mark=mark), _encode(text) + blob, mark)
+    return Way(_reading("", mark), _encode(text) + blob, mark)
 
 
 def _files(launch: Launch, inner: str) -> dict[str, bytes]:

@@ -552,3 +552,17 @@ def test_a_server_without_sftp_is_told(tmp_path: Path) -> None:
         error = failure_of(node_of(server), Push(tmp_path / "file", "there"))
         assert isinstance(error, TransferFailed)
         assert "sftp" in error.__notes__[0]
+
+
+def test_a_login_shell_that_understands_no_script_is_given_one_to_read() -> None:
+    """To csh and fish two words are the same that are not in a POSIX shell; here, any two."""
+    foreign = """bash -c 'test() { return 0; }; eval "$SSH_ORIGINAL_COMMAND"'"""
+    with Sshd(plain=True, ForceCommand=foreign) as server:
+        lines = [Run("echo noise >&2; echo first; exit 3", check=False), Run("echo second")]
+        job = SshJob(node_of(server), lines)
+        assert Engine(job).orchestrate()
+        assert [done.stdout for done in job.results] == ["first\n", "second\n"]
+        assert [done.exit_status for done in job.results] == [3, 0]
+        endless = SshJob(node_of(server), "sleep 60; :", timeout=0.5)
+        assert not Engine(endless).orchestrate()
+        wait_until(lambda: not server.commands(), 5, "the command to end")

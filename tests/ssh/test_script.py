@@ -105,6 +105,7 @@ def test_an_end_of_its_own_leaves_its_children_alone(machine: Machine) -> None:
 
 
 SHELLS = [shell for shell in ("sh", "bash", "dash", "zsh", "ksh", "busybox") if shutil.which(shell)]
+FOREIGN = [shell for shell in ("csh", "tcsh", "fish") if shutil.which(shell)]
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -117,6 +118,45 @@ def test_shells(shell: str, tmp_path: Path) -> None:
         assert process.wait(5) == 0
         assert process.stdout.read().endswith(b"<a 'b>")
         process.communicate()
+
+
+TRICKY = "it's \\ \\\\ a \"b\" !! !x $HOME `no` $(no) %s ~ * {a,b}  #c \\'"
+
+
+@pytest.mark.parametrize("shell", SHELLS + FOREIGN)
+@pytest.mark.parametrize("times", [1, 20])
+def test_a_shell_that_nobody_knows_is_told_from_others(
+    shell: str, times: int, tmp_path: Path
+) -> None:
+    """It runs the command at once if it can, else it asks for a script."""
+    how = way(Launch(("printf", "<%s>|", *[TRICKY] * times, "", "-")), None)
+    assert how.stdin == b""
+    process = subprocess.Popen(
+        [shutil.which(shell) or shell, *["sh"] * (shell == "busybox"), "-c", how.command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"HOME": str(tmp_path)},
+        start_new_session=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    first = process.stdout.readline()
+    assert (first == f"{how.mark} ?\n".encode()) is (shell in FOREIGN)
+    if shell in FOREIGN:
+        process.stdin.write(how.script)
+        process.stdin.flush()
+        assert process.stdout.readline().startswith(f"{how.mark} ".encode())
+    said = process.stdout.read()
+    assert process.wait(5) == 0
+    process.communicate()
+    assert said.decode() == f"<{TRICKY}>|" * times + "<>|<->|"
+
+
+def test_a_restricted_shell_runs_nothing_without_a_watchdog(tmp_path: Path) -> None:
+    how = way(Launch(("touch", str(tmp_path / "was here"))), None)
+    done = subprocess.run(["bash", "-r", "-c", how.command], stdout=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stdout) == (126, b"")
+    assert not list(tmp_path.iterdir())
 
 
 def test_private_files(tmp_path: Path) -> None:
