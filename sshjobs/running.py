@@ -170,13 +170,18 @@ class Runner(ABC):
         folders, self._stages = self._stages, []
         if not folders:
             return
+        problem: object = None
         try:
-            await self.run(Launch(("rm", "-rf", *folders)), "unstage", capture=False)
+            removed = await self.run(Launch(("rm", "-rf", *folders)), "unstage", capture=False)
+            if removed.exit_status != 0:
+                problem = f"rm: {removed.outcome()}"
         except SshError as error:
-            log.warning("%s: %s: left behind: %s", self.node, ", ".join(folders), error)
+            problem = error
         except BaseException:
             self._stages += folders
             raise
+        if problem is not None:
+            log.warning("%s: %s: left behind: %s", self.node, ", ".join(folders), problem)
 
     async def close(self) -> None:
         """End what still runs, and remove what was staged for it."""

@@ -464,6 +464,19 @@ def test_nonsense_is_refused_where_it_is_written(make: Any, advice: str) -> None
         make()
 
 
+def test_a_private_folder_that_cannot_be_removed_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    program = tmp_path / "rm"
+    program.write_text("#!/bin/sh\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    run_on(LocalNode(), Run("true", pty=True, env={"A": "b"}))
+    assert f"localhost: {tmp_path}/tmp." in caplog.text
+    assert "left behind: rm: exit status 1" in caplog.text
+
+
 def test_an_option_that_is_none_is_a_type_error() -> None:
     with pytest.raises(TypeError, match="timout"):
         Run("a", timout=3)  # type: ignore[call-arg]
