@@ -186,6 +186,7 @@ class _Frame:
         right = f" {clock}  {wording.run_clock(run.took(self.now))} "
         label = f" {style.text(run.label)} " if run.label else ""
         note, attribute = self._run_note()
+        note = f" {note}" if note and not label else note
         room = self.columns - 4 - width(right)
         note = cut_end(note, room // 2, style.dots)
         label = cut_end(label, room - width(note), style.dots)

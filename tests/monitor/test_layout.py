@@ -666,7 +666,7 @@ def test_the_title_tells_how_the_run_ends() -> None:
     assert text(story)[0].startswith("┌ deploy-lab stopping: timeout ─")
     story.end(ok=False)
     assert text(story)[0].startswith("┌ deploy-lab FAILED ─")
-    assert text(Story(label="").end(ok=True))[0].startswith("┌done ─")
+    assert text(Story(label="").end(ok=True))[0].startswith("┌ done ─")
 
 
 def test_what_the_engine_warns_of_stands_in_the_last_line_for_a_while() -> None:
