@@ -1,8 +1,8 @@
 """OpenSSH's configuration files: which are read, in which order, and what in them is in vain.
 
 asyncssh reads them, and this module sees to what it does otherwise: the files that a wildcard
-includes come in no certain order, some options are not obeyed without a word, and the tokens of
-some others are not replaced.
+includes come in no certain order, some options are not obeyed without a word, the tokens of some
+others are not replaced, and an equals sign in the command of a `Match exec` is none of the command.
 
 All of it blocks, and is called in a thread; what is read is kept (see :mod:`sshjobs.files`).
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +60,8 @@ class _Outline:
         ignored: what it asks for in vain.
         first: the patterns of the files that it includes before it says anything.
         later: those that it includes elsewhere.
-        lines: all of it.
+        lines: all of it, in asyncssh's words.
+        is_reworded: whether these are others than the user's.
         blocks: the first and the last but one line of what is about certain hosts only, with their
             names, in lower case.
     """
@@ -68,6 +70,7 @@ class _Outline:
     first: tuple[str, ...]
     later: tuple[str, ...]
     lines: tuple[str, ...]
+    is_reworded: bool
     blocks: tuple[tuple[int, int, frozenset[str]], ...]
 
 
@@ -94,16 +97,18 @@ def reading_order(path: str, *outer: str) -> list[str]:
     return [*before, path] if len(before) > 1 else [path]
 
 
-def without_others(path: str, host: str) -> str | None:
-    """Return a configuration file without what is about other hosts, line by line; None: it is all.
+def for_asyncssh(path: str, host: str) -> str | None:
+    """Return what asyncssh is to read in the place of a configuration file; None: the file itself.
 
-    asyncssh takes 40 milliseconds for a thousand hosts, and does so for each of them.
+    It takes 40 milliseconds for a thousand hosts, and does so for each of them: what is about other
+    hosts is left out, line by line.
     """
     outline = _outlines.get(path)
-    if len(outline.blocks) < MANY:
+    is_long = len(outline.blocks) >= MANY
+    if not (is_long or outline.is_reworded):
         return None
     lines = list(outline.lines)
-    for start, end, names in outline.blocks:
+    for start, end, names in outline.blocks if is_long else ():
         if host.lower() not in names:
             lines[start:end] = [""] * (end - start)
     return "\n".join(lines)
@@ -141,8 +146,9 @@ def _read_outline(path: str) -> _Outline:
     blocks: list[tuple[int, int, frozenset[str]]] = []
     block: tuple[int, frozenset[str]] | None = None
     is_beginning = True
-    lines = _text(path).splitlines()
-    for number, line in enumerate([*lines, "Host *"]):
+    text = _text(path).splitlines()
+    lines = [_reworded(line) for line in text]
+    for number, line in enumerate([*text, "Host *"]):
         words = re.split(r"[\s=]+", line.strip().replace('"', ""))
         option = words[0].lower()
         if not option or option.startswith("#"):
@@ -157,7 +163,24 @@ def _read_outline(path: str) -> _Outline:
                 blocks.append((block[0], number, block[1]))
             names = _names(line) if option == "host" else None
             block = None if names is None else (number, names)
-    return _Outline(tuple(ignored), tuple(first), tuple(later), tuple(lines), tuple(blocks))
+    return _Outline(
+        tuple(ignored), tuple(first), tuple(later), tuple(lines), lines != text, tuple(blocks)
+    )
+
+
+def _reworded(line: str) -> str:
+    """Return a line without an equals sign in what a `Match exec` is to run."""
+    if "=" not in line or not re.match(r"\s*match\b", line, re.IGNORECASE):
+        return line
+    try:
+        words = shlex.split(line)
+    except ValueError:  # asyncssh will tell
+        return line
+    for place, word in enumerate(words[:-1], 1):
+        if word.lower() == "exec" and "=" in words[place]:
+            command = words[place].replace("\\", "\\\\").replace("=", "\\0075")
+            words[place] = f'eval "$(printf %b {shlex.quote(command)})"'
+    return shlex.join(words)
 
 
 def _names(line: str) -> frozenset[str] | None:

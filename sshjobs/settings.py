@@ -23,7 +23,7 @@ from .errors import AuthFailed, SshError
 from .files import FileCache
 from .hostkeys import DEFAULT_FILES, DEFAULT_PORT, Trust, look_up
 from .node import ACCEPT_NEW, UNCHECKED, SshNode
-from .openssh import reading_order, replace_tokens, without_others
+from .openssh import reading_order, replace_tokens, for_asyncssh
 from .secret import Secret
 
 UNREADABLE = (OSError, RuntimeError, asyncssh.KeyImportError, asyncssh.KeyEncryptionError)
@@ -142,7 +142,7 @@ def _told(error: Exception) -> str:
 
 
 def _read_short(node: SshNode, files: list[str]) -> asyncssh.SSHClientConnectionOptions:
-    """Return the options, read from shorter files where these are long."""
+    """Return the options, read from other files where these are long or not for asyncssh."""
     with ExitStack() as stack:
         short = {stack.enter_context(_shortened(file, node.hostname)): file for file in files}
         try:
@@ -156,8 +156,8 @@ def _read_short(node: SshNode, files: list[str]) -> asyncssh.SSHClientConnection
 
 @contextmanager
 def _shortened(path: str, host: str) -> Iterator[str]:
-    """Give a file that says the same about `host`, and is quickly read; gone afterwards."""
-    text = without_others(path, host)
+    """Give a file that says the same about `host`, as asyncssh reads it; gone afterwards."""
+    text = for_asyncssh(path, host)
     if text is None:
         yield path
         return

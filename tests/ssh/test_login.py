@@ -607,6 +607,22 @@ def test_what_is_no_configuration_is_told(content: bytes, advice: str, home: Pat
     assert advice in str(error)
 
 
+@pytest.mark.parametrize(
+    ("command", "port"),
+    [
+        ('"test a = a"', 7),
+        ('"test a = b"', 9),
+        ("test\\ a=b\\ =\\ a=b", 7),
+        (r"""'x="it\\0s %n"; test "$x" = "it\\0s %n"'""", 7),
+    ],
+)
+def test_a_match_may_run_a_comparison(command: str, port: int, home: Path) -> None:
+    (home / ".ssh").mkdir()
+    text = f"match originalhost=far exec {command}\n  Port=7\nHost far\n  Port 9\n"
+    (home / ".ssh/config").write_text(text)
+    assert read_settings(SshNode("far")).port == port
+
+
 def test_a_match_may_wait_for_the_name(server: Sshd, configured: Path) -> None:
     text = configured.read_text().replace(f"Port {server.port}", "")
     more = f"\nMatch final host {server.host}\n Port {server.port}\n"
