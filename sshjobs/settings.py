@@ -23,7 +23,7 @@ from .errors import AuthFailed, SshError
 from .files import FileCache
 from .hostkeys import DEFAULT_FILES, DEFAULT_PORT, Trust, look_up
 from .node import ACCEPT_NEW, UNCHECKED, SshNode
-from .openssh import reading_order, replace_tokens, for_asyncssh
+from .openssh import for_asyncssh, reading_order, replace_tokens
 from .secret import Secret
 
 UNREADABLE = (OSError, RuntimeError, asyncssh.KeyImportError, asyncssh.KeyEncryptionError)
