@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import signal
 from collections.abc import Callable, Iterator
 from importlib import import_module
 
@@ -39,6 +40,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Tests send these; under nohup, or in the background of a script, they come ignored.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     hypothesis.settings.load_profile("full" if config.getoption("full") else "quick")
     if config.getoption("loop") == "uvloop":
         asyncio.set_event_loop_policy(import_module("uvloop").EventLoopPolicy())
