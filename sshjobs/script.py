@@ -28,7 +28,6 @@ import shlex
 import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 
 from .secret import Secret
 
@@ -262,7 +261,7 @@ def _escaped(found: re.Match[str]) -> str:
 
 
 def _understands(shell: str | None) -> bool:
-    return shell is not None and PurePosixPath(shell).name in POSIX_SHELLS
+    return shell is not None and shell.rpartition("/")[2] in POSIX_SHELLS
 
 
 def _is_encodable(text: str) -> bool:

@@ -105,7 +105,7 @@ def test_an_end_of_its_own_leaves_its_children_alone(machine: Machine) -> None:
 
 
 SHELLS = [shell for shell in ("sh", "bash", "dash", "zsh", "ksh", "busybox") if shutil.which(shell)]
-FOREIGN = [shell for shell in ("csh", "tcsh", "fish") if shutil.which(shell)]
+FOREIGN = [shell for shell in ("tcsh", "fish") if shutil.which(shell)]
 
 
 @pytest.mark.parametrize("shell", SHELLS)
