@@ -59,6 +59,11 @@ class JobTask(asyncio.Task[None]):
     """The place of its job."""
     timers: list[asyncio.TimerHandle]
     """Those of the attempt that is being made."""
+    _log_destroy_pending: bool
+
+    def give_up(self) -> None:
+        """Let it be pending for ever: that has been told, and asyncio need not tell it again."""
+        self._log_destroy_pending = False
 
     def cancel(self, msg: Any = None) -> bool:
         """Cancel the task, see `asyncio.Task.cancel`."""
@@ -384,6 +389,7 @@ class Conductor:
             reason = f"abandoned, it may still run: {why}"
             name = name_of(node.job)
             self.run.log(logging.WARNING, f"{name} {reason}", name)
+            node.handle.give_up()
             self._settle(node, State.CANCELLED, reason)
 
     def _timed_out(self) -> None:

@@ -73,6 +73,7 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
             f"run() takes a coroutine, as run(main()), not {safe_repr(coroutine, 80)}", coroutine
         )
     own = _own_loop()
+    is_inside = own.is_running()  # our own loop has called this, from a job say
     left: list[Callable[[], None]] = []
     outer = _if_left.set(left)
     result: T
@@ -81,14 +82,17 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
             with _Signals() as signals:
                 result = _drive(own.get(), coroutine, signals)
         else:
-            # Our own loop may be what called us, from a job say: the helper then makes another.
-            result = _drive_elsewhere(None if own.is_running() else own.get(), coroutine)
+            # Where it is our own loop that waits the helper makes another.
+            result = _drive_elsewhere(None if is_inside else own.get(), coroutine)
     except LeaveNow as error:
         try:
             for call in left:
                 call()
         finally:
-            own.abandon()
+            if not is_inside:
+                own.abandon()
+        if is_inside:
+            raise  # out of the run that this one is in, too
         # With its traceback, which says where the program was.
         raise KeyboardInterrupt().with_traceback(error.__traceback__) from None
     finally:
@@ -149,10 +153,7 @@ class _OwnLoop:
         loop, self._loop = self._loop, None
         if loop is None:
             return
-        if loop.is_running():  # by a helper thread, which may be blocked; it closes it
-            with suppress(RuntimeError):  # it has done so just now
-                loop.call_soon_threadsafe(loop.stop)
-        else:
+        if not loop.is_running():  # else it is a helper thread that closes it, see `leave`
             _close(loop)
 
     def disown(self) -> None:
@@ -248,6 +249,7 @@ def _drive_elsewhere(
         try:
             over.wait()
         except LeaveNow:
+            signals.leave()
             raise
         except BaseException:  # thrown by a signal handler of the program's
             signals.cancel()
@@ -279,7 +281,7 @@ class _Signals:
         self._struck: asyncio.Task[Any] | None = None
         """The task that was at work when the second one came."""
         self.has_left = False
-        """The second one has come."""
+        """Whoever waited for a helper thread has gone on without it."""
 
     def guard(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
         """Say which task, in which loop, a signal is to cancel."""
@@ -292,6 +294,13 @@ class _Signals:
         if self._loop is not None and self._task is not None:
             cause = None if self._signum is None else Interrupted(self._signum)
             self._loop.call_soon_threadsafe(self._task.cancel, cause)
+
+    def leave(self) -> None:
+        """Have the helper thread, which may be blocked, do nothing more but close its loop."""
+        self.has_left = True
+        if self._loop is not None:
+            with suppress(RuntimeError):  # it has done so just now
+                self._loop.call_soon_threadsafe(self._loop.stop)
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
@@ -315,7 +324,6 @@ class _Signals:
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if self._signum is not None:
-            self.has_left = True
             self._struck = None if self._loop is None else asyncio.current_task(self._loop)
             raise LeaveNow
         self._signum = signum

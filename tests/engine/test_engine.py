@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -1049,6 +1050,21 @@ def test_what_an_abandoned_job_does_later_changes_nothing() -> None:
     assert stubborn.ended_at == 3
     assert other.state is FINISHED
     assert stubborn.asked == 1  # and there was no other attempt
+
+
+def test_nobody_complains_when_an_abandoned_job_is_dropped(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def swallow() -> None:
+        while True:
+            with suppress(asyncio.CancelledError):
+                await for_ever()
+
+    engine = Engine(Job(swallow, label="mule"), timeout=1)
+    assert not play(engine)
+    del engine
+    gc.collect()
+    assert [record.name for record in caplog.records] == ["engine"]
 
 
 # -- cancelled from outside ------------------------------------------------------------------

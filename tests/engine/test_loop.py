@@ -572,16 +572,52 @@ gc.collect()
 """
 
 
+LEAVES_TWO = """
+from engine import watch
+from engine.testing import Story
+
+async def count():
+    signals.start()
+    for number in range(10):
+        await asyncio.sleep(0.1)
+    print("never")
+
+async def inner():
+    nested.orchestrate()
+
+async def never():
+    print("never")
+
+def send():
+    for _ in range(2):
+        time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+signals = threading.Thread(target=send)
+threads, stories = threading.active_count(), []
+nested = Engine(Job(count), label="nested")
+with watch(lambda engine: stories.append(Story()) or stories[-1]):
+    go(Engine(Job(inner, coshutdown=never)))
+for story in stories: story.check()
+print(len(stories), nested.why())
+signals.join()
+while threading.active_count() > threads: time.sleep(0.01)
+import gc
+gc.collect()
+"""
+
+
 @pytest.mark.parametrize(
     ("code", "lines"),
     [
         (LEAVES_SHUTDOWN, []),
+        (LEAVES_TWO, ["2 left at once by a second Ctrl-C"]),
         (
             LEAVES_A_CELL,
             ["goes on to where it waits", "cancelled cancelled cancelled"],
         ),
     ],
-    ids=["in shutdown", "in a cell"],
+    ids=["in shutdown", "in a run in a run", "in a cell"],
 )
 def test_nothing_complains_of_what_was_left_at_once(code: str, lines: list[str]) -> None:
     done = python(PRELUDE + code, "-W", "error")
