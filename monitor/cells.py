@@ -124,6 +124,8 @@ def cut_reason(text: str, cells: int, dots: str = "…") -> str:
     happened.  So that is what is kept, from its beginning, and the kind where there is room for it;
     if it is short, some of what comes before it.
 
+    >>> cut_reason("TimeoutError: no answer on port 22", 20)
+    'no answer on port 22'
     >>> cut_reason("ValueError: node1: no such image on the server", 20)
     '… no such image on …'
     >>> cut_reason("Unreachable: node1: no connection to port 22: connection refused", 36)
@@ -133,21 +135,19 @@ def cut_reason(text: str, cells: int, dots: str = "…") -> str:
     """
     if width(text) <= cells:
         return text
-    room = cells - width(dots) - 1
-    kind, point, shorten = "", 0, cut_end
+    kind, told, shorten = "", text, cut_end
     for colon in _CLAUSE.finditer(text):
-        left = width(text[colon.end() :])
-        if left < room // 2:
+        rest = (f"{dots} " if kind else "") + text[colon.end() :]
+        if width(rest) < cells // 2:
             shorten = cut_middle
             break
-        point = colon.end()
-        kind = kind or text[:point]
-        if left <= room:
+        told = rest
+        if kind and width(kind + rest) <= cells:
+            return kind + rest
+        kind = kind or text[: colon.end()]
+        if width(rest) <= cells:
             break
-    if not point:
-        return shorten(text, cells, dots)
-    told = f"{dots} {text[point:]}"
-    return kind + told if width(kind + told) <= cells else shorten(told, cells, dots)
+    return shorten(told, cells, dots)
 
 
 def fit(text: str, cells: int) -> str:

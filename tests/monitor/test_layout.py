@@ -513,7 +513,7 @@ def test_the_pane_that_explains_tells_a_failure_in_full_and_whom_it_hit() -> Non
     told = why(story, View(cursor="3"))
     assert told[:2] == ["- plots: skipped: load skipped", "- load: skipped: site failed"]
     assert told[2].startswith("✗ site: 0/1 done  1 FAIL")
-    assert told[3].startswith("✗ boot: FAILED … no answer")
+    assert told[3].startswith("✗ boot: FAILED no answer")
 
 
 def test_the_pane_that_explains_waiting_is_bounded_in_a_large_graph() -> None:
