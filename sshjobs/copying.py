@@ -101,8 +101,6 @@ class Copy:
             if there is not None and there.kind is Kind.LINK:
                 with suppress(*MISSING):
                     there = await self._target.stat(target)
-                    if there.kind is Kind.FOLDER:  # and it is the link that is replaced
-                        return
         if there is not None and there.kind is Kind.FOLDER:
             raise self._failure(f"is a folder; to put the file inside, write {target}/", target)
         if there is not None and there.kind is Kind.OTHER:

@@ -78,7 +78,7 @@ class Sources:
         named = target.rstrip("/") or "/"
         is_glob, found = await self._match(source)
         if not is_glob and not target.endswith("/"):
-            return await self._add(found[0][0], named, await self._look(source))
+            return await self._add(source, named, await self._look(source))
         self.folders.append(Item(source, named, 0o777))
         if not is_glob:
             path = posixpath.join(named, self._own_name(source))

@@ -22,8 +22,8 @@ R = TypeVar("R")
 
 FILES = 32
 """Open at once, over one connection; servers have few handles to give."""
-FEWEST, FIRST, MOST = 2, 4, 32
-"""Blocks on their way at once, over one connection."""
+FEWEST, FIRST, MOST = 1, 2, 32
+"""Blocks on their way at once, over one connection: at least, at first, at most."""
 MOMENT = 0.25
 """Seconds that a block may take, or twice what the fastest took: longer, and it was in a queue."""
 MOST_HERE = 256
@@ -57,13 +57,13 @@ class Traffic:
         self._arrived(time.monotonic() - began)
 
     def _arrived(self, seconds: float) -> None:
-        """Give the place of a block to another one, to two, or to none."""
+        """Give the place of a block to the next one; to two if it was quick, to none if slow."""
         self._fastest = min(self._fastest, seconds)
-        slow = seconds > max(MOMENT, 2 * self._fastest)
-        step = (self._most > FEWEST) * -1 if slow else int(self._most < MOST)
-        self._most += step
-        for _ in range(1 + step):
+        quick = seconds <= max(MOMENT, 2 * self._fastest)
+        most = min(self._most + 1, MOST) if quick else max(self._most - 1, FEWEST)
+        for _ in range(1 + most - self._most):
             self._blocks.release()
+        self._most = most
 
 
 _traffic: WeakKeyDictionary[asyncssh.SFTPClient, Traffic] = WeakKeyDictionary()

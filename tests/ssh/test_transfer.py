@@ -405,6 +405,9 @@ def test_what_is_in_the_way_is_told(place: tuple[Node, Path]) -> None:
     make(there / "folder", kept="")
     make(there, file="")
     assert f"{there}/folder/" in str(refused(node, Push("d/a", there / "folder")))
+    (there / "way").symlink_to("folder")
+    assert f"{there}/way/" in str(refused(node, Push("d/a", there / "way")))
+    (there / "way").unlink()
     assert refused(node, Push("d", there / "file")).path == str(there / "file")
     assert refused(node, Push("d/a", f"{there}/file/")).path == str(there / "file")
     assert refused(node, Push("/dev/null", there / "null")).path == "/dev/null"
