@@ -216,7 +216,10 @@ def _drive(
     except LeaveNow:
         raise
     except BaseException:
-        if not task.done() and not signals.has_left:
+        if task.done():
+            if not task.cancelled():
+                task.exception()  # it is raised here; asyncio is not to say that nobody looked
+        elif not signals.has_left:
             # Thrown out of the loop from elsewhere, by a signal handler of the program's say.
             task.cancel()
             with suppress(Exception, asyncio.CancelledError):
@@ -323,6 +326,9 @@ class _Signals:
             raise _leaving(self._signum) from None
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
+        before: Any = self._before.get(signum)
+        if _is_ours(before):  # of the run that waits for this one, in a job of its
+            before(signum, frame)
         if self._signum is not None:
             self._struck = None if self._loop is None else asyncio.current_task(self._loop)
             raise LeaveNow
@@ -333,13 +339,20 @@ class _Signals:
 def _is_nobodys(signum: int) -> bool:
     """Tell whether the program has no handler of its own for a signal.
 
-    That of ``asyncio.run`` does not count: it cancels a task that waits for us, in vain.
+    That of ``asyncio.run`` does not count: it cancels a task that waits for us, in vain.  So does
+    that of a run of ours; but it is to know.
     """
     handler = signal.getsignal(signum)
+    if _is_ours(handler):
+        return True
     if isinstance(handler, functools.partial):
         return isinstance(getattr(handler.func, "__self__", None), asyncio.Runner)
     default = signal.default_int_handler if signum == signal.SIGINT else signal.SIG_DFL
     return handler is default
+
+
+def _is_ours(handler: object) -> bool:
+    return isinstance(getattr(handler, "__self__", None), _Signals)
 
 
 def _leaving(signum: int) -> BaseException:

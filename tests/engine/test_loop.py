@@ -572,14 +572,32 @@ gc.collect()
 """
 
 
+ENDED_BY_A_JOB = """
+async def end():
+    raise SystemExit(3)
+
+for door in (lambda: Engine(Job(end)).orchestrate(), lambda: run(end())):
+    try: door()
+    except SystemExit as error: print(error.code)
+import gc
+gc.collect()
+"""
+
+
+def test_what_comes_out_is_not_said_to_be_lost() -> None:
+    done = python(PRELUDE + ENDED_BY_A_JOB)
+    assert done.stdout.splitlines() == ["3", "3"]
+    assert done.stderr.splitlines() == ["NOLABEL (end) failed: SystemExit: 3"]
+
+
 LEAVES_TWO = """
 from engine import watch
 from engine.testing import Story
 
 async def count():
     signals.start()
-    for number in range(10):
-        await asyncio.sleep(0.1)
+    with suppress(asyncio.CancelledError): await asyncio.sleep(60)
+    await asyncio.sleep(60)
     print("never")
 
 async def inner():
@@ -699,6 +717,24 @@ def test_the_first_is_patient_and_the_second_is_not() -> None:
     assert (status, lines) == (-signal.SIGINT, ["cancelled"])
     assert took < 5
     assert "KeyboardInterrupt" in errors
+    assert "never" not in errors
+
+
+@pytest.mark.parametrize(("number", "ended"), [(signal.SIGINT, -2), (signal.SIGTERM, 143)])
+def test_one_reaches_a_run_that_a_job_waits_for(number: signal.Signals, ended: int) -> None:
+    code = """
+inner = Engine(Job(work, coshutdown=shutdown))
+async def nested():
+    inner.orchestrate()
+outer = Engine(Job(nested, coshutdown=shutdown), Job(nothing))
+try: outer.orchestrate()
+finally: print(inner.exit_status, outer.exit_status, outer.why())
+"""
+    status, lines, took, errors = ends(code, number)
+    assert status == ended
+    told = f"{128 + number} {128 + number} interrupted by {number.name}"
+    assert lines == ["cancelled", "shutdown", "shutdown", told]
+    assert took < 5
     assert "never" not in errors
 
 
