@@ -6,10 +6,13 @@ All of it blocks, and is called in a thread; what is read is kept (see :mod:`ssh
 from __future__ import annotations
 
 import getpass
+import os
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from copy import copy
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any, cast
@@ -31,6 +34,8 @@ UNREADABLE = (OSError, RuntimeError, asyncssh.KeyImportError, asyncssh.KeyEncryp
 DEFAULT_CONFIG = "~/.ssh/config"
 DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa", "id_ed25519_sk", "id_ecdsa_sk")
 KEEPALIVE_COUNT = 3
+USER_VARIABLES = ("LOGNAME", "USER", "LNAME", "USERNAME")
+"""What tells the name of the user here."""
 NOT_FOR_SHELLS = re.compile(r"[\s'\"`$\\;&<>|(){}*?!#]")
 """What a name cannot hold that is put into a shell line."""
 
@@ -177,14 +182,37 @@ def _config_paths(node: SshNode) -> list[str]:
 
 
 def _read_options(node: SshNode, files: list[str]) -> asyncssh.SSHClientConnectionOptions:
+    given = node.username, node.port, node.keepalive
+    if not files:
+        # They are the same for all hosts then, and to prepare them is most of the work.
+        user = tuple(os.environ.get(name) for name in USER_VARIABLES)
+        options = copy(_options_without_files(user, *given))
+        options.host = node.hostname
+        return options
+    options = _prepared(node.hostname, files, *given)
+    if options.config.has_match_final():
+        options.update(host=node.hostname, reload=True, canonical=False, final=True)
+    return options
+
+
+@lru_cache
+def _options_without_files(
+    _user: tuple[str | None, ...], *given: Any
+) -> asyncssh.SSHClientConnectionOptions:
+    return _prepared("", [], *given)
+
+
+def _prepared(
+    host: str, files: list[str], username: str | None, port: int | None, keepalive: float | None
+) -> asyncssh.SSHClientConnectionOptions:
     given: dict[str, Any] = {}
-    if node.username is not None:
-        given["username"] = node.username
-    if node.port is not None:
-        given["port"] = node.port
-    options = asyncssh.SSHClientConnectionOptions(
+    if username is not None:
+        given["username"] = username
+    if port is not None:
+        given["port"] = port
+    return asyncssh.SSHClientConnectionOptions(
         config=files or None,
-        host=node.hostname,
+        host=host,
         tunnel=(),
         client_keys=None,
         connect_timeout=None,
@@ -192,7 +220,7 @@ def _read_options(node: SshNode, files: list[str]) -> asyncssh.SSHClientConnecti
         canonicalize_hostname=False,
         # Login is bounded by us, the attempts at it as well.
         login_timeout=0,
-        keepalive_interval=node.keepalive or 0,
+        keepalive_interval=keepalive or 0,
         # asyncssh counts the questions that went unanswered, and waits once more after the last.
         keepalive_count_max=KEEPALIVE_COUNT - 1,
         x11_forwarding=False,
@@ -206,9 +234,6 @@ def _read_options(node: SshNode, files: list[str]) -> asyncssh.SSHClientConnecti
         encoding=None,
         **given,
     )
-    if options.config.has_match_final():
-        options.update(host=node.hostname, reload=True, canonical=False, final=True)
-    return options
 
 
 def _tokens(node: SshNode, options: asyncssh.SSHClientConnectionOptions) -> dict[str, str]:
