@@ -93,7 +93,7 @@ def goals_table(goals: list[Goal]) -> str:
         found = goal.form.format(goal.found)
         met = float(found.split()[-1]) <= goal.most
         rows.append([goal.what, goal.form.format(goal.most), found, "yes" if met else "no"])
-    return table(rows)
+    return f"What was to be reached by the engine (x: times the floor):\n\n{table(rows)}"
 
 
 def verdict(text: str, value: float, most: float) -> str:
