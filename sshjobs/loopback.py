@@ -350,7 +350,12 @@ class _Login(asyncssh.SSHServer):
         return self._lead_on(dest_host, dest_port)
 
     async def _lead_on(self, host: str, port: int) -> asyncssh.SSHTCPSession[bytes]:
-        onward = await self._connection.forward_connection(host, port)
+        try:
+            onward = await self._connection.forward_connection(host, port)
+        except asyncssh.ChannelOpenError as error:
+            if isinstance(error.__context__, OSError) and error.__context__.errno:
+                error.reason = os.strerror(error.__context__.errno)  # as sshd has it
+            raise
         if self._connection.is_closed():  # meanwhile, and asyncssh leaves this one open
             onward.close()
         return cast(asyncssh.SSHTCPSession[bytes], onward)
