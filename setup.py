@@ -23,7 +23,6 @@ TEST = [
     "nbclient>=0.10",
     "nbformat>=5.10",
     "pyte>=0.8.2",
-    "urwid>=5.1",  # for its urwid.testing; what is shown needs no more than install_requires says
     "setuptools>=77.0.3",  # one test builds the wheel, without the network
 ]
 LINT = ["mypy>=1.15", "ruff>=0.11"]
@@ -68,7 +67,8 @@ setup(
     entry_points={"console_scripts": ["orchestrion = monitor.cli:main"]},
     python_requires=">=3.11",
     # asyncssh before 2.24.1 lets a hostile server write outside the target of a recursive get.
-    install_requires=["asyncssh[bcrypt]>=2.24.1", "click>=8.1", "urwid>=3"],
+    # urwid before 5 does not know all attributes of the screen, nor has it what tests it.
+    install_requires=["asyncssh[bcrypt]>=2.24.1", "click>=8.1", "urwid>=5"],
     extras_require={
         "retry": RETRY,
         "graph": GRAPH,

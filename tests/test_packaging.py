@@ -79,7 +79,7 @@ def test_the_metadata(metadata: Message) -> None:
     assert metadata["License-File"] == "LICENSE"
     required = metadata.get_all("Requires-Dist", [])
     always = {line for line in required if "extra ==" not in line}
-    assert always == {"asyncssh[bcrypt]>=2.24.1", "click>=8.1", "urwid>=3"}
+    assert always == {"asyncssh[bcrypt]>=2.24.1", "click>=8.1", "urwid>=5"}
 
 
 def test_engine_works_where_nothing_is_installed(tmp_path: Path) -> None:
