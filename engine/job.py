@@ -357,21 +357,6 @@ class AbstractJob:
         return describe(self)
 
 
-# -- what engines write of jobs ---------------------------------------------------------------
-
-
-def hold(jobs: Iterable[AbstractJob], engine: weakref.ref[Engine] | None) -> None:
-    """Have `jobs` be those of `engine`, or of none."""
-    for job in jobs:
-        job._engine = engine
-
-
-def place(jobs: Iterable[AbstractJob], nodes: Iterable[Node]) -> None:
-    """Give each of `jobs` its place in the run that is about to begin, or goes on."""
-    for job, node in zip(jobs, nodes, strict=True):
-        job._place = node
-
-
 _FEW = 8
 """To look through so many jobs is as fast as to look one up, and a tuple is smaller than a dict."""
 
@@ -404,6 +389,21 @@ def _without(known: Related, jobs: list[AbstractJob]) -> Related:
             known.pop(job, None)
         return known or None
     return tuple(job for job in known or () if job not in jobs) or None
+
+
+# -- what engines write of jobs ---------------------------------------------------------------
+
+
+def hold(jobs: Iterable[AbstractJob], engine: weakref.ref[Engine] | None) -> None:
+    """Have `jobs` be those of `engine`, or of none."""
+    for job in jobs:
+        job._engine = engine
+
+
+def place(jobs: Iterable[AbstractJob], nodes: Iterable[Node]) -> None:
+    """Give each of `jobs` its place in the run that is about to begin, or goes on."""
+    for job, node in zip(jobs, nodes, strict=True):
+        job._place = node
 
 
 # -- collections of jobs ---------------------------------------------------------------------
