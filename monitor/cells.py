@@ -177,7 +177,8 @@ def wrap(text: str, cells: int) -> list[str]:
     ['ssh: connect', 'timed out']
     """
     lines = []
-    while width(text) > cells:
+    # Each character has a cell at least, so that a long text need not be measured to its end.
+    while len(text) > cells or width(text) > cells:
         line = cut(text, cells) or text[:1]
         space = text[: len(line) + 1].rfind(" ")
         if space > 0:

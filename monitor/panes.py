@@ -5,15 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 
 from engine import State
 
 from . import states, wording
-from .cells import cut_end, width, wrap
+from .cells import clean, cut_end, width, wrap
 from .keys import KEYS
 from .model import Model
-from .records import JobLine, Said
+from .records import TAIL_LINES, JobLine, Said
 from .rows import Row
 from .style import Style
 from .view import Pane
@@ -28,7 +29,8 @@ LINES = 100
 """How many lines it has at most: a large graph must not be walked at each frame."""
 
 _NAME = 10
-"""Cells of the names of facts in the details."""
+_TIME = 9
+"""Cells of the names of facts in the details, and of the time of a line of output."""
 
 _NOT_BEGUN = frozenset({State.IDLE, State.SCHEDULED})
 _FOR_THE_WORSE = frozenset({State.FAILED, State.CANCELLED, State.SKIPPED})
@@ -38,6 +40,12 @@ def key_hints(style: Style) -> str:
     """Return the keys that are worth a reminder, for the last line of the screen."""
     hints = [(key.shown.split()[0], key.hint) for key in KEYS if key.hint]
     return "  ".join(f"{style.enter if name == 'Enter' else name} {hint}" for name, hint in hints)
+
+
+@lru_cache(maxsize=2 * TAIL_LINES)
+def _wrapped(text: str, cells: int, ascii_only: bool) -> list[str]:
+    """Return a line of output in rows; that of a log that is open is asked for at each frame."""
+    return wrap(clean(text, ascii_only=ascii_only), cells)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +100,15 @@ class Panes:
             yield [("dim", "no output" if line.state.is_over else "no output yet")]
 
     def _printed(self, lines: Iterable[Said]) -> Iterator[Row]:
-        """Tell lines of output; ``!`` marks those that went to stderr."""
+        """Tell lines of output, long ones in several rows; ``!`` marks what went to stderr."""
+        room = max(self.columns - _TIME, 1)
         for said in lines:
             clock = time.strftime("%H:%M:%S", time.localtime(said.wall))
             mark = "!" if said.stream == "stderr" else " "
-            text = cut_end(self.style.text(said.text), self.columns - 9, self.style.dots)
-            yield [("dim", f"{clock}{mark}"), ("", text)]
+            first, *rest = _wrapped(said.text, room, self.style.ascii_only)
+            yield [("dim", f"{clock}{mark}"), ("", first)]
+            for part in rest:
+                yield [("", f"{'':{_TIME}}{part}")]
 
     # ---- details
 
@@ -108,7 +119,7 @@ class Panes:
         room = max(self.rows - len(facts) - 1, 0)
         if line.tail and room:
             yield []
-            yield from self._printed(list(line.tail)[-room:])
+            yield from list(self._printed(list(line.tail)[-room:]))[-room:]
 
     def _about(self, line: JobLine) -> Iterator[Row]:
         style = self.style

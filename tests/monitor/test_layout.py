@@ -433,6 +433,17 @@ def test_the_log_follows_until_the_user_scrolls_back() -> None:
     assert view.follow
 
 
+def test_a_long_line_of_the_log_is_told_whole() -> None:
+    story = Story(row("1")).to(State.RUNNING, "1")
+    story.output("1", "ssh: connect to host node17: timed out", stream="stderr")
+    shown = text(story, View(pane=Pane.LOG), 40, 20)
+    start = next(place for place, line in enumerate(shown) if line.startswith("├ log"))
+    assert shown[start + 1 : start + 3] == [
+        "│ 22:13:20!ssh: connect to host        │",
+        "│          node17: timed out           │",
+    ]
+
+
 def test_the_log_says_what_it_has_not_kept() -> None:
     story = Story(row("1")).to(State.RUNNING, "1").output("1", *map(str, range(250)))
     view = View(pane=Pane.LOG, in_pane=True)
