@@ -7,8 +7,8 @@ client's processor time for short commands, and less work for the other side.
 
 And what came is acknowledged at once.  sshd leaves Nagle's algorithm on until a first session is
 opened, and so for ever where it is a gateway only: a second small packet waits until the first is
-acknowledged, which systems put off by 40 ms in case there is something to say.  That is half of the
-time that a login takes on a fast network, and more behind a gateway.
+acknowledged, which systems put off by 40 ms in case there is something to say.  That is a third of
+the time that a login takes on a fast network, and more behind a gateway.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ import asyncssh
 
 ENOUGH = 1 << 16
 """Bytes that are not worth waiting for more."""
+LARGE = 1 << 14
+"""Bytes that are written as they are: to bundle them is to copy them, which was a tenth of the
+processor time of a Push."""
 QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 """What it is called to acknowledge at once, on Linux; others cannot be told."""
 
@@ -40,6 +43,11 @@ class Bundler(asyncio.Transport):
 
     def write(self, data: Any) -> None:
         """Write, in a moment."""
+        if len(data) >= LARGE:
+            self.flush()
+            if not self._wire.is_closing():
+                self._wire.write(data)
+            return
         if not self._waiting:
             self._call_soon(self.flush)
         self._waiting.append(data)
