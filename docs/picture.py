@@ -107,7 +107,12 @@ SESSIONS = (
     ),
     panes(80, 24),
     panes(120, 36),
-    Session(LAB, 40, 10, (Shot("list-40", "the monitor on 40 columns", "", r"boot node6" + KEYS_ARE_TOLD),)),
+    Session(
+        LAB,
+        40,
+        10,
+        (Shot("list-40", "the monitor on 40 columns", "", r"boot node6" + KEYS_ARE_TOLD),),
+    ),
     Session(LAB, 36, 5, (Shot("line", "the monitor on a tiny terminal", "", "1FAIL"),)),
     Session((*LAB, "--", "0.02"), 80, 24, (), end=("summary", "what a run leaves on the terminal")),
 )
