@@ -68,8 +68,8 @@ class Copy:
         """Return what was copied, in words: ``3 files, 1 folder: 12,345 bytes``."""
         found = self._sources
         counts = {"file": len(found.files), "folder": len(found.folders), "link": len(found.links)}
-        told = [f"{n:,} {what}{'s' * (n != 1)}" for what, n in counts.items() if n]
-        return f"{', '.join(told) or 'nothing'}: {self._bytes:,} bytes"
+        told = [_count(number, what) for what, number in counts.items() if number]
+        return f"{', '.join(told) or 'nothing'}: {_count(self._bytes, 'byte')}"
 
     async def run(self, source: str, target: str) -> None:
         """Copy `source`, which may be a glob, to `target`.
@@ -280,6 +280,10 @@ class _Progress:
             report(done=self._done, total=self._total)
         self._told = self._done
         self._next = time.monotonic() + _REPORT_EVERY
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 @lru_cache(maxsize=1)

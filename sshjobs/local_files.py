@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import functools
 import os
 from collections.abc import AsyncGenerator, Callable, Coroutine
@@ -58,7 +59,13 @@ class LocalFiles:
     @_at_once
     def stat(self, path: str) -> Entry:
         """Tell what is at `path`, links followed."""
-        return _from_stat(path, Path(path).stat())
+        try:
+            return _from_stat(path, Path(path).stat())
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            # A link that leads to itself leads nowhere, as servers put it too.
+            raise FileNotFoundError(error.errno, error.strerror) from None
 
     @_at_once
     def find(self, path: str) -> Entry | None:
