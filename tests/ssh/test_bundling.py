@@ -13,7 +13,7 @@ import pytest
 
 from engine import Engine, run
 from sshjobs import ConnectionLost, Run, SshJob, SshNode
-from sshjobs.bundling import ENOUGH, Bundler
+from sshjobs.bundling import ENOUGH, LARGE, Bundler
 from tests.processes import wait_until
 from tests.ssh.conftest import node_of
 from tests.sshd import Sshd
@@ -75,10 +75,23 @@ def test_much_goes_out_at_once() -> None:
     """Who writes without a pause has no copy of it all here first."""
 
     async def use(bundler: Bundler, other: socket.socket) -> None:
-        bundler.write(bytes(ENOUGH - 1))
+        for _ in range(63):
+            bundler.write(bytes(ENOUGH // 64))
         assert not has_something(other, 0)
-        bundler.write(b"x")
+        bundler.write(bytes(ENOUGH // 64))
         assert has_something(other, 5)
+
+    with_bundler(use)
+
+
+def test_what_is_large_goes_out_at_once_and_after_what_came_before() -> None:
+    async def use(bundler: Bundler, other: socket.socket) -> None:
+        bundler.write(b"before")
+        bundler.write(bytes(LARGE))
+        assert has_something(other, 5)
+        bundler.write(b"after")
+        text = b"before" + bytes(LARGE) + b"after"
+        assert await read_all(other, len(text)) == text
 
     with_bundler(use)
 
