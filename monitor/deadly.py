@@ -54,7 +54,8 @@ class Caught:
     Only the main thread can have handlers in Python, and it may be asleep in a `join`.  But any
     thread may have `faulthandler` write to a descriptor when a signal comes, in place of what the
     signal does by default.  A pipe for each signal tells which one it was; what is written, the
-    traceback of the main thread, does not matter.
+    traceback of the main thread, does not matter.  (A program that has `faulthandler` registered
+    for one of these two finds that undone.)
 
     Args:
         stop: called, in a thread of ours, with the reason, when the first signal comes.
