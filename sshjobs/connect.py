@@ -264,13 +264,18 @@ class _Attempt:
             async with self._deadline:
                 self._deadline.reschedule(loop.time() + seconds)
                 connection = await self._connect(client)
-        except Exception as error:
+        except BaseException as error:
+            if self._proxy is not None:
+                await self._proxy.wait_ended()
+            if not isinstance(error, Exception):
+                raise
             if isinstance(error, TimeoutError) and self._deadline.expired():
                 raise _late(self._node, client) from error
             failure = self._proxy.failure() if self._proxy is not None else ""
             raise _explained(error, self._node, self._settings, client, failure) from error
         finally:
             client.agent.close()
+        connection.set_extra_info(proxy=self._proxy)
         if not self._settings.check:
             log.warning("%s: its host key is not checked", self._node)
         if client.new_key is not None:
@@ -341,7 +346,15 @@ class _Attempt:
 
 async def _drop(connection: asyncssh.SSHClientConnection) -> None:
     connection.abort()
+    await wait_closed(connection)
+
+
+async def wait_closed(connection: asyncssh.SSHClientConnection) -> None:
+    """Wait until a connection is closed, and the program has ended that made it."""
     await connection.wait_closed()
+    proxy: Proxy | None = connection.get_extra_info("proxy")
+    if proxy is not None:
+        await proxy.wait_ended()
 
 
 def _host_key_kinds(trust: Trust) -> str | list[str]:

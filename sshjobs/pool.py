@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import asyncssh
 
 from .bounded import within
-from .connect import Tunnel, connect
+from .connect import Tunnel, connect, wait_closed
 from .errors import ConnectionLost, SshError, Unreachable
 from .node import SshNode
 from .settings import Settings, read_settings
@@ -373,7 +373,7 @@ async def _close(connection: asyncssh.SSHClientConnection) -> None:
     try:
         with suppress(TimeoutError):
             async with within(CLOSE_TIMEOUT):
-                await connection.wait_closed()
+                await wait_closed(connection)
     finally:
         connection.abort()
         # The socket is closed one turn of the loop later, and this may be the last one.
