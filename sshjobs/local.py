@@ -127,6 +127,7 @@ class LocalTerminal(LocalProcess):
         super().__init__(way, output)
         self._open_streams = {1}
         self._screen: asyncio.ReadTransport | None = None
+        self._keyboard: _Keyboard | None = None
 
     async def _start(self) -> None:
         ours, theirs = os.openpty()
@@ -140,11 +141,7 @@ class LocalTerminal(LocalProcess):
                 lambda: _Screen(self.pipe_data_received, self.pipe_connection_lost),
                 os.fdopen(ours, "rb", 0),
             )
-            # A terminal takes no more than a few pages at once: what is typed may have to wait.
-            keyboard, _ = await loop.connect_write_pipe(
-                asyncio.BaseProtocol, os.fdopen(os.dup(ours), "wb", 0)
-            )
-            self._leash = keyboard
+            self._keyboard = _Keyboard(os.dup(ours))
             await loop.subprocess_exec(
                 lambda: self,
                 *(SHELL, "-c", command),
@@ -158,7 +155,8 @@ class LocalTerminal(LocalProcess):
             raise
         finally:
             os.close(theirs)
-        keyboard.write(self.way.stdin)
+        if self._keyboard is not None:
+            self._keyboard.type(self.way.stdin)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The shell runs."""
@@ -168,9 +166,9 @@ class LocalTerminal(LocalProcess):
     def cut(self) -> None:
         """Hang up, which is when both of our ends are closed."""
         self._is_cut = True
-        leash, self._leash = self._leash, None
-        if leash is not None:
-            leash.abort()
+        keyboard, self._keyboard = self._keyboard, None
+        if keyboard is not None:
+            keyboard.close()
         if self._screen is not None:
             self._screen.close()
 
@@ -183,6 +181,41 @@ class LocalTerminal(LocalProcess):
         """Hang up, and listen no longer."""
         self.cut()
         super().abandon()
+
+
+class _Keyboard:
+    """Our end of a terminal, as far as typing goes.
+
+    A terminal takes no more than a few pages at once, so what is typed may have to wait.  As a pipe
+    of the loop it would also be read from, by uvloop.
+    """
+
+    def __init__(self, handle: int) -> None:
+        os.set_blocking(handle, False)
+        self._handle = handle
+        self._loop = asyncio.get_running_loop()
+        self._typed = b""
+
+    def type(self, data: bytes) -> None:
+        """Type this, after what waits."""
+        if data:
+            self._typed += data
+            self._loop.add_writer(self._handle, self._go_on)
+
+    def _go_on(self) -> None:
+        try:
+            self._typed = self._typed[os.write(self._handle, self._typed) :]
+        except BlockingIOError:
+            return
+        except OSError:  # nobody is there any more
+            self._typed = b""
+        if not self._typed:
+            self._loop.remove_writer(self._handle)
+
+    def close(self) -> None:
+        """Close it; what waits is not typed any more."""
+        self._loop.remove_writer(self._handle)
+        os.close(self._handle)
 
 
 class _Screen(asyncio.Protocol):
