@@ -19,16 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.contenders import ON_UVLOOP
-from benchmarks.measuring import (
-    ROOT,
-    Options,
-    Results,
-    contenders,
-    has_peer,
-    measure,
-    progress,
-    run_one,
-)
+from benchmarks.measuring import Options, Results, contenders, has_peer, measure, run_one
 from benchmarks.memory import TARGETS
 from benchmarks.shapes import SHAPES
 from benchmarks.tables import (
@@ -39,12 +30,7 @@ from benchmarks.tables import (
     goals_table,
     growth_table,
     huge_table,
-    table,
-    verdict,
 )
-
-# The others of these benchmarks have some of it from here.
-__all__ = ["ROOT", "main", "progress", "table", "verdict"]
 
 MEMORY_SIZE = 10_000
 HUGE_SHAPES = ["windowed", "chain"]
@@ -103,8 +89,8 @@ def report(options: Options) -> Iterator[str]:
     size = min(max(options.sizes), 10_000)
     yield elsewhere_table(list(elsewhere(options, results, size)), size, options)
     if options.huge:
-        once = replace(options, sizes=[options.huge // 10, options.huge], rounds=1)
-        once = replace(once, shapes=HUGE_SHAPES)
+        sizes = [options.huge // 10, options.huge]
+        once = replace(options, sizes=sizes, rounds=1, shapes=HUGE_SHAPES)
         huge = measure(once, "cost", ["floor", "engine"])
         yield huge_table(huge, measure(once, "room", ["engine"]), once)
         worst = max(huge.ratios("engine", once.shapes, options.huge))
@@ -131,14 +117,14 @@ def python_name(python: str) -> str:
 
 def elsewhere(options: Options, here: Results, size: int) -> Iterator[tuple[str, Results]]:
     """Measure the floor and the engine with another event loop and with other interpreters."""
-    name = python_name(sys.executable)
-    yield name, here
+    this = python_name(sys.executable)
+    yield this, here
     only = replace(options, sizes=[size])
     if has_peer(options, ON_UVLOOP["engine"]):
         found = measure(only, "cost", ON_UVLOOP.values())
         plain = {alias: name for name, alias in ON_UVLOOP.items()}
         renamed = {(plain[key[0]], *key[1:]): value for key, value in found.found.items()}
-        yield f"{name}, uvloop", Results(renamed)
+        yield f"{this}, uvloop", Results(renamed)
     for python in options.pythons:
         yield python_name(python), measure(only, "cost", ["floor", "engine"], python)
 

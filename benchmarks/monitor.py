@@ -22,8 +22,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from benchmarks import monitor_runs
-from benchmarks.__main__ import ROOT, progress, table, verdict
+from benchmarks.measuring import ROOT, progress
 from benchmarks.monitor_frames import frame_milliseconds
+from benchmarks.tables import table
 
 COST = 1.05
 """Times the CPU of the run that nobody watches."""
@@ -148,6 +149,11 @@ def bytes_line() -> str:
     """What a terminal gets that shows a small run."""
     found = watched("fleet", SMALL)["bytes"]
     return verdict(f"60 jobs on {SMALL.name}: {found / 1000:.1f} kB/s", found / 1000, BYTES / 1000)
+
+
+def verdict(text: str, value: float, most: float) -> str:
+    """Say whether a target is met."""
+    return f"{text} (target {most:g}: {'met' if value <= most else 'MISSED'})"
 
 
 if __name__ == "__main__":

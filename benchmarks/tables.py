@@ -96,11 +96,6 @@ def goals_table(goals: list[Goal]) -> str:
     return f"What was to be reached by the engine (x: times the floor):\n\n{table(rows)}"
 
 
-def verdict(text: str, value: float, most: float) -> str:
-    """Say whether a target is met."""
-    return f"{text} (target {most:g}: {'met' if value <= most else 'MISSED'})"
-
-
 def table(rows: list[list[str]]) -> str:
     """Return rows as a simple table of reStructuredText."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -21,11 +21,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 
-from benchmarks.__main__ import ROOT, progress, table
+from benchmarks.measuring import ROOT, progress
 from benchmarks.ssh.cases import CASES, Case
 from benchmarks.ssh.contenders import CONTENDERS, FLOOR, OURS
 from benchmarks.ssh.place import Place
 from benchmarks.ssh.servers import servers
+from benchmarks.tables import table
 
 PATIENCE = 60
 """Seconds, after which a contender is taken for one that never ends."""
