@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from engine.testing.patience import looks
 
 POLL = 0.01
 
@@ -121,8 +122,5 @@ def send(pids: Iterable[int], number: signal.Signals) -> None:
 
 def wait_until(condition: Callable[[], object], timeout: float, what: str) -> None:
     """Poll another process's doing; a TimeoutError says ``what`` was waited for."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"after {timeout:g} s still waiting for {what}")
-        time.sleep(POLL)
+    if not any(condition() for _ in looks(timeout, POLL)):
+        raise TimeoutError(f"after {timeout:g} s still waiting for {what}")

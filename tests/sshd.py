@@ -44,8 +44,8 @@ from tests.processes import (
     wait_until,
 )
 
-START_TIMEOUT = 15.0
-STOP_TIMEOUT = 5.0
+START_TIMEOUT = 30.0
+STOP_TIMEOUT = 30.0
 ATTEMPTS = 5
 # At this log level there are "Accepted key" lines too, one for each key offered.
 ACCEPTED = re.compile(r"^Accepted \S+ for ", re.MULTILINE)

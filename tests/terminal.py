@@ -23,7 +23,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -32,10 +31,11 @@ from typing import Self
 
 import pytest
 
+from engine.testing.patience import looks
 from tests.processes import Process, descendants, marked, send, wait_until
 
-TIMEOUT = 15.0
-STOP_TIMEOUT = 5.0
+TIMEOUT = 30.0
+STOP_TIMEOUT = 30.0
 # One look at the screen starts a tmux client, a few milliseconds of work.
 POLL = 0.05
 MARK = "ORCHESTRION_TERMINAL"
@@ -185,12 +185,12 @@ class Terminal:
             TimeoutError: it did not come; the message shows the last screen.
         """
         accepts = _acceptor(what)
-        deadline = time.monotonic() + timeout
-        while not accepts(screen := self.screen(history=history)):
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"after {timeout:g} s no {what!r} on the screen:\n{screen}")
-            time.sleep(POLL)
-        return screen
+        screen = ""
+        for _ in looks(timeout, POLL):
+            screen = self.screen(history=history)
+            if accepts(screen):
+                return screen
+        raise TimeoutError(f"after {timeout:g} s no {what!r} on the screen:\n{screen}")
 
     def exit_status(self, timeout: float = TIMEOUT) -> int:
         """Wait for the command's end; its status as the shell tells it (130 for SIGINT).

@@ -14,12 +14,12 @@ import os
 import socket
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from .patience import looks
 from .waiting import describe
 
 Census: TypeAlias = dict[tuple[str, Any], object]
@@ -49,16 +49,16 @@ def new_since(before: Census, take: Callable[[], Census], told: Told, patience: 
         patience: seconds that things which are just ending (a thread that was told to, a process
             that was killed) have for it.
     """
-    deadline = time.monotonic() + patience
-    while True:
+    new: Census = {}
+    for _ in looks(patience, _POLL):
         # A cycle may hold a file or a task; what only waits for the collector is not left.
         gc.collect()
         # What has the number of something else that is gone is new.
         new = {key: thing for key, thing in take().items() if before.get(key, before) != thing}
-        if not new or time.monotonic() > deadline:
-            tell = {**_TOLD, **told}
-            return [f"{kind} {tell[kind](key, thing)}" for (kind, key), thing in new.items()]
-        time.sleep(_POLL)
+        if not new:
+            break
+    tell = {**_TOLD, **told}
+    return [f"{kind} {tell[kind](key, thing)}" for (kind, key), thing in new.items()]
 
 
 @contextmanager

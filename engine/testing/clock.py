@@ -34,6 +34,7 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 _PATIENT_TURNS = 10_000
+_PIECES = 10
 _RESOLUTION = time.get_clock_info("monotonic").resolution
 
 
@@ -223,13 +224,20 @@ class _JumpingSelector(selectors.BaseSelector):
         self._has_begun = False
         events = self._real.select(0)
         if not events and timeout != 0 and not self._silent >= (outside := self._outside()):
-            events = self._real.select(self._patience)
+            events = self._wait_outside()
             self._silent = outside
         if events:
             self._silent = frozenset()
         elif timeout != 0:
             self._jump()
         return events
+
+    def _wait_outside(self) -> list[tuple[selectors.SelectorKey, int]]:
+        # In pieces, as a machine that stalls stops the threads that are waited for, too.
+        for _ in range(_PIECES):
+            if events := self._real.select(self._patience / _PIECES):
+                return events
+        return []
 
     def _outside(self) -> frozenset[object]:
         """Return what may wake the loop by itself: new threads, watched files."""
