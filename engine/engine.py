@@ -139,6 +139,7 @@ class Engine(JobSet):
                 if need.engine is not self and need not in newcomers:
                     raise foreign(job, need, self)
             if isinstance(job, Engine):
+                _refuse_running([job, *job._inside()], "start it")
                 job.check()
         _refuse_spent(newcomers)
         graphs.topological_order(newcomers, needs_of)
@@ -210,12 +211,12 @@ class Engine(JobSet):
         Raises:
             GraphError: the graph cannot be run; nothing was started.
             UsedCoroutine: a coroutine object has been used in an earlier run.
-            AlreadyRunning: this engine is running already.
+            AlreadyRunning: this engine, or one inside it, is running already.
             Stuck: no progress was possible any more; all was shut down.
             KeyboardInterrupt, SystemExit: after Ctrl-C or SIGTERM, or when a job raised it; all was
                 shut down, unless it was the second Ctrl-C.
         """
-        self._refuse_while_running("start it")
+        _refuse_running([self, *self._inside()], "start it")
         if timeout is not None:
             check_timeout(self, "timeout", timeout)
         try:
@@ -262,7 +263,7 @@ class Engine(JobSet):
 
     async def _conduct(self, timeout: float | None) -> Verdict:
         """Run as the outermost engine."""
-        self._refuse_while_running("start it")
+        _refuse_running([self, *self._inside()], "start it")
         self.check()
         _refuse_spent(self.jobs)
         run = Run(label_of(self), *readers_of(self, self._has_own_tick()))
@@ -458,9 +459,7 @@ class Engine(JobSet):
         return engine._conductor
 
     def _refuse_while_running(self, what: str) -> None:
-        """Raise AlreadyRunning, saying that `what` cannot be done, if a run is going on."""
-        if self._plan is not None:
-            raise AlreadyRunning(f"engine {name_of(self)} is running: cannot {what}", [self])
+        _refuse_running([self], what)
 
     def tick(self, event: Tick) -> None:
         """Handle an event of a run; puts it on `message_queue`, if there is one.
@@ -646,6 +645,13 @@ def _unlink(outermost: Plan) -> None:
                 plans.append(node.inner)
                 node.inner = None
             node.job = node.plan = None
+
+
+def _refuse_running(engines: Iterable[Engine], what: str) -> None:
+    """Raise AlreadyRunning, saying that `what` cannot be done, if one of `engines` is running."""
+    for engine in engines:
+        if engine._plan is not None:
+            raise AlreadyRunning(f"engine {name_of(engine)} is running: cannot {what}", [engine])
 
 
 def _refuse_spent(jobs: Iterable[AbstractJob]) -> None:

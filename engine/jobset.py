@@ -67,7 +67,8 @@ class JobSet(AbstractJob):
             NotAJob: it is not a job.
             AlreadyInEngine: it is in another engine, or is an engine that contains this one.
             GraphError: while running: what it waits for is not in this engine, or is a cycle.
-            AlreadyRunning: the run is about to end, too late for another job.
+            AlreadyRunning: while running: the run is about to end, too late for another job; or
+                it is an engine that runs by itself.
         """
         self.update([job])
         return job

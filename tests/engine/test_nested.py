@@ -413,6 +413,28 @@ def test_while_the_outer_one_runs_it_is_running(moment: str) -> None:
     assert len(refused) == 3
 
 
+def test_while_it_runs_by_itself_no_outer_one_can_start_it() -> None:
+    inner = Engine(Job(value, 1, 2), label="inner")
+    outer, late = Engine(label="outer"), Engine(label="late")
+
+    async def try_it() -> None:
+        run = asyncio.create_task(inner.corun())
+        await asyncio.sleep(1)
+        with pytest.raises(AlreadyRunning, match="inner"):
+            late.add(inner)
+        outer.add(nest(inner, 1))
+        with pytest.raises(AlreadyRunning, match="inner"):
+            outer.orchestrate()
+        with pytest.raises(AlreadyRunning, match="inner"):
+            await outer.corun()
+        assert await run
+
+    late.add(Job(try_it))
+    assert play(late)
+    assert play(outer)
+    assert len(late) == 1
+
+
 def test_by_itself_it_is_a_run_like_any_other() -> None:
     inner = Engine(Job(value, 1, 1), label="inner")
     outer = Engine(inner, label="outer")
