@@ -28,7 +28,7 @@ OPTIONAL = {"engine/drawing.py": {"graphviz"}, "sshjobs/hosts.py": {"ClusterShel
 TYPES_ONLY = {"engine": {"tenacity"}}
 # The modules of engine that are public as such; of engine itself all that is in its __all__.
 PUBLIC = {"text", "ticks", "testing"}
-PURE = {f"engine/{name}.py" for name in ("graph", "plan", "ticks", "text")}
+PURE = {f"engine/{name}.py" for name in ("graph", "node", "plan", "ticks", "text")}
 IMPURE = {"asyncio", "time"}
 
 SOURCES = sorted(

@@ -59,7 +59,7 @@ def left_socket() -> Iterator[None]:
 def left_child() -> Iterator[None]:
     with subprocess.Popen(["sleep", "60"]) as child:
         # For a moment after the exec its arguments cannot be read.
-        wait_until(lambda: process_table()[child.pid].command() == "sleep 60", 5, "its arguments")
+        wait_until(lambda: process_table()[child.pid].command() == "sleep 60", 30, "its arguments")
         yield
         child.kill()
 
@@ -78,7 +78,7 @@ def left_orphan() -> Iterator[None]:
     subprocess.run(["sh", "-c", "sleep 60 &"], env={**os.environ, "MARK": mark}, check=True)
     wait_until(
         lambda: [each for each in marked(f"MARK={mark}") if each.command() == "sleep 60"],
-        5,
+        30,
         "the orphan to start, and to be no shell any more",
     )
     yield
@@ -168,7 +168,7 @@ def test_the_fixture_blames_the_test_that_leaks(tmp_path: Path) -> None:
     said = ended.stdout
     left = {int(pid) for pid in re.findall(r"process (\d+): sleep 60", said)}
     send(left, signal.SIGKILL)
-    wait_until(lambda: not any(map(is_alive, left)), 5, "what the inner test left to end")
+    wait_until(lambda: not any(map(is_alive, left)), 30, "what the inner test left to end")
 
     assert "4 passed, 3 errors" in said
     report = r"(?ms)^_+ ERROR at teardown of (\w+) _+$(.*?)^(?=_|=)"

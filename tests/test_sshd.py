@@ -63,7 +63,7 @@ def test_serves_and_leaves_nothing(plain: bool) -> None:
 def test_sessions_can_be_frozen_thawed_and_killed() -> None:
     with Sshd() as server, session(server, "sleep 60") as client:
         assert server.connections() == 1
-        wait_until(lambda: len(server.commands()) == 1, 5, "one command")
+        wait_until(lambda: len(server.commands()) == 1, 30, "one command")
 
         frozen = server.freeze_sessions()
         assert all(map(is_stopped, frozen))
@@ -71,7 +71,7 @@ def test_sessions_can_be_frozen_thawed_and_killed() -> None:
         assert not any(map(is_stopped, frozen))
 
         assert server.kill_sessions() == frozen
-        assert client.wait(10) == 255
+        assert client.wait(30) == 255
         assert server.connections() == 0
         (orphan,) = server.commands()
     assert not is_alive(orphan)
@@ -83,7 +83,7 @@ def test_stops_with_its_sessions_frozen() -> None:
     with session(server, "sleep 60") as client:
         frozen = server.freeze_sessions()
         server.stop()
-        assert client.wait(10) == 255
+        assert client.wait(30) == 255
     assert not any(map(is_alive, frozen))
 
 
@@ -108,7 +108,7 @@ def test_a_host_that_goes_away_and_comes_back() -> None:
         server.restart()
         assert subprocess.run(ssh(server, "true"), check=False).returncode == 0
         server.stop()
-        assert client.wait(10) == 255
+        assert client.wait(30) == 255
 
 
 def test_a_stopped_listener_is_ended_too() -> None:
@@ -136,5 +136,5 @@ os.kill(os.getpid(), signal.SIGKILL)
         [sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False
     )
     pid, folder = killed.stdout.split()
-    wait_until(lambda: not is_alive(int(pid)), 5, "sshd to end")
+    wait_until(lambda: not is_alive(int(pid)), 30, "sshd to end")
     shutil.rmtree(folder)

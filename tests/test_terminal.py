@@ -41,7 +41,7 @@ def test_control_c_reaches_the_command_only(terminal: Terminal) -> None:
 def test_a_command_that_breaks_the_terminal_is_found(terminal: Terminal) -> None:
     terminal.start(f"stty {SETTINGS}; printf '\\033[?1049h\\033[?25l'")
     assert terminal.exit_status() == 0
-    wait_until(terminal.alternate_on, 5, "the alternate screen")
+    wait_until(terminal.alternate_on, 30, "the alternate screen")
     assert not terminal.cursor_flag()
     assert "-icanon" in terminal.stty()
     assert terminal.stty() != terminal.stty_before()
@@ -59,7 +59,7 @@ def test_a_command_that_breaks_nothing(terminal: Terminal) -> None:
 def test_what_a_command_leaves_behind(terminal: Terminal) -> None:
     terminal.start("sh -c 'sleep 61 & exit'")
     assert terminal.exit_status() == 0
-    wait_until(lambda: [it.command() for it in terminal.left()] == ["sleep 61"], 5, "the orphan")
+    wait_until(lambda: [it.command() for it in terminal.left()] == ["sleep 61"], 30, "the orphan")
 
 
 def test_resize(terminal: Terminal) -> None:

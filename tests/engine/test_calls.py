@@ -106,7 +106,7 @@ def blocked_thread() -> Iterator[tuple[threading.Event, Callable[[], str]]]:
 
     def block() -> str:
         inside.set()
-        leave.wait(20)
+        leave.wait(30)
         gone.set()
         return "done at last"
 
@@ -115,7 +115,7 @@ def blocked_thread() -> Iterator[tuple[threading.Event, Callable[[], str]]]:
     finally:
         leave.set()
         if inside.is_set():
-            assert gone.wait(5)
+            assert gone.wait(30)
 
 
 # -- everywhere ------------------------------------------------------------------------------
@@ -264,7 +264,7 @@ def test_what_an_abandoned_thread_ends_with_is_of_no_consequence() -> None:
 
             job = CallJob(work, timeout=0.02, critical=False)
             assert Engine(job).orchestrate()
-        assert ended.wait(5)
+        assert ended.wait(30)
         assert Engine(Job(nothing)).orchestrate()  # whatever was delivered meanwhile
         assert job.state is State.FAILED
 
@@ -388,7 +388,7 @@ def test_a_forever_function_that_says_when_it_is_ready() -> None:
 
     def serve() -> None:
         ready()
-        stop.wait(20)
+        stop.wait(30)
 
     server = CallJob(serve, forever=True, notify=True)
     client = CallJob(stop.set, required=server)
@@ -416,7 +416,7 @@ def test_a_thread_that_outlives_its_run_speaks_to_nobody() -> None:
         assert engine.orchestrate()
         story.check()
         count = len(story.ticks)
-    assert spoken.wait(5)
+    assert spoken.wait(30)
     assert Engine(Job(nothing), message_queue=heard).orchestrate()
     assert errors == []
     assert len(story.ticks) == count

@@ -559,7 +559,7 @@ def test_from_another_thread(what: str) -> None:
     engine = Engine(job)
 
     def cancel() -> None:
-        assert started.wait(5)
+        assert started.wait(30)
         assert (job if what == "job" else engine).cancel("from a thread")
 
     thread = threading.Thread(target=cancel)

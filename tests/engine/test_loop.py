@@ -663,7 +663,7 @@ def ends(code: str, *signals: signal.Signals) -> tuple[int, list[str], float, st
         running.wait_for("started")
         pid = running.process.pid
         for number in signals:
-            wait_until(lambda number=number: not is_pending(pid, number), 10, "the signal before")  # type: ignore[misc]
+            wait_until(lambda number=number: not is_pending(pid, number), 30, "the signal before")  # type: ignore[misc]
             time.sleep(0.1)
             running.process.send_signal(number)
         start = time.monotonic()
@@ -868,7 +868,7 @@ def child():
 def start_and_wait():
     process = fork.Process(target=child)
     process.start()
-    process.join(10)
+    process.join(30)
     print("exit", process.exitcode)
 
 async def in_a_job():

@@ -24,7 +24,8 @@ from hypothesis.stateful import (
 )
 
 from engine import Pool, State
-from engine.plan import BURST, TRANSITIONS, Do, Instruction, Node, Plan, Stop
+from engine.node import Node, Stop
+from engine.plan import BURST, TRANSITIONS, Do, Instruction, Plan
 from engine.ticks import StopReason
 
 IDLE, SCHEDULED, RUNNING = State.IDLE, State.SCHEDULED, State.RUNNING

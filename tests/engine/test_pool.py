@@ -400,8 +400,8 @@ def test_a_slot_that_comes_back_in_another_thread_wakes_this_one() -> None:
 
     thread = threading.Thread(target=Engine(Job(hold, pool=pool)).orchestrate)
     thread.start()
-    assert entered.wait(5)
+    assert entered.wait(30)
     start = time.monotonic()
     assert Engine(Job(nothing, pool=pool)).orchestrate(timeout=5)
     assert time.monotonic() - start < 2
-    thread.join(5)
+    thread.join(30)

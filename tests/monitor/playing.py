@@ -49,7 +49,7 @@ class Play:
 
     def note(self) -> dict[str, Any]:
         """What the run noted at its end."""
-        wait_until(lambda: self.note_path.exists() and self.note_path.read_text(), 15, "the note")
+        wait_until(lambda: self.note_path.exists() and self.note_path.read_text(), 30, "the note")
         note: dict[str, Any] = json.loads(self.note_path.read_text())
         return note
 

@@ -266,7 +266,7 @@ def test_a_log_that_cannot_be_written_is_told_and_harms_nothing(tmp_path: Path) 
         journal = Journal(path, text.append)
         for number in range(5):
             journal.put_nowait(Message("r", number, 0.0, 0.0, "INFO", "engine", "text"))
-            wait_until(lambda: path != "/dev/full" or len(text) > 1, 5, "the error")
+            wait_until(lambda: path != "/dev/full" or len(text) > 1, 30, "the error")
         journal.close()
     assert text == [
         f"--log {tmp_path}/no/where: No such file or directory; nothing is logged",
@@ -303,7 +303,7 @@ def test_the_log_is_complete_after_control_c(scenario: Path, tmp_path: Path) -> 
         assert process.stdout is not None
         assert any("stubborn  running" in line for line in process.stdout)
         process.send_signal(signal.SIGINT)
-        wait_until(lambda: "RunStopping" in log.read_text(), 10, "the first to take effect")
+        wait_until(lambda: "RunStopping" in log.read_text(), 30, "the first to take effect")
         process.send_signal(signal.SIGINT)
         rest = process.stdout.read()
     assert process.returncode == -signal.SIGINT

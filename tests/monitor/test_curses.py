@@ -311,7 +311,7 @@ def test_a_reader_that_goes_away_silences_the_monitor_not_the_run(ui: Ui) -> Non
     gone = threading.Event()
 
     async def close_and_go_on() -> int:
-        wait_until(lambda: len(os.read(pipe.reader, 100)), 5, "the first line")
+        wait_until(lambda: len(os.read(pipe.reader, 100)), 30, "the first line")
         pipe.go_away()
         gone.set()
         for number in range(100):

@@ -77,7 +77,7 @@ def test_a_run_from_its_start_to_its_end() -> None:
     display = Display(lambda: face)
     for event in STARTED, READY:
         display.put_nowait(event)
-    wait_until(lambda: len(face.events) == 2, 5, "the events")
+    wait_until(lambda: len(face.events) == 2, 30, "the events")
     display.put_nowait(ENDED)
     display.close()
     assert face.events == [STARTED, READY, ENDED]
@@ -99,7 +99,7 @@ def test_a_face_that_is_busy_gets_its_events_later() -> None:
     face.busy = True
     display = Display(lambda: face)
     display.put_nowait(STARTED)
-    wait_until(lambda: "refresh" in face.notes, 5, "a turn")
+    wait_until(lambda: "refresh" in face.notes, 30, "a turn")
     assert face.events == []
     display.close()
     assert face.events == [STARTED], "at the end it gets them all the same"
@@ -109,7 +109,7 @@ def test_an_error_makes_it_go_on_in_a_simpler_way() -> None:
     face = Face(fails="refresh")
     display = Display(lambda: face)
     display.put_nowait(STARTED)
-    wait_until(lambda: face.notes.count("refresh") > 2, 5, "more turns")
+    wait_until(lambda: face.notes.count("refresh") > 2, 30, "more turns")
     assert "fail: refresh fails" in face.notes
     display.close()
     assert face.notes[-1] == "end True"
@@ -119,7 +119,7 @@ def test_an_error_there_too_ends_the_show_not_the_run(caplog: pytest.LogCaptureF
     face = Hopeless(fails="refresh")
     display = Display(lambda: face)
     display.put_nowait(STARTED)
-    wait_until(lambda: "close" in face.notes, 5, "the terminal to be given back")
+    wait_until(lambda: "close" in face.notes, 30, "the terminal to be given back")
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
     for _ in range(1000):
         display.put_nowait(READY)
@@ -162,4 +162,4 @@ def test_a_thread_that_is_stuck_is_not_waited_for() -> None:
     assert time.monotonic() - before < 2 * CLOSING + 0.2
     assert face.notes == ["begin", "rescue", "end False"]
     release.set()
-    wait_until(lambda: "close" in face.notes, 5, "the thread to end")
+    wait_until(lambda: "close" in face.notes, 30, "the thread to end")

@@ -463,7 +463,7 @@ def test_the_pane_that_explains_waiting_goes_down_to_what_runs() -> None:
     story.to(State.RUNNING, "1").progress("1", percent=40.0)
     view = View(pane=Pane.WHY, cursor="4.1")
     told = [line.strip("│ ") for line in text(story, view, 80, 40)]
-    start = next(place for place, line in enumerate(told) if "why: measure" in line)
+    start = next(place for place, line in enumerate(told) if "why: site/measure" in line)
     assert told[start + 1 : start + 6] == [
         "· measure: waits for site to start",
         "· site: waits for load",

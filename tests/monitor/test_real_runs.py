@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from itertools import pairwise
 
 from engine import Engine, Job, Pool, RunEnded, State, Tick, output, ready, report
@@ -88,9 +89,7 @@ def test_every_job_is_told_in_plain_lines_and_at_the_end() -> None:
     engine.orchestrate()
     told = "".join(reader.plain)
     for line in reader.model.rows.values():
-        assert any(
-            f"  {line.label}" in text and f"  {line.state}" in text for text in told.splitlines()
-        )
+        assert re.search(rf"  {reader.model.path(line)} +{line.state}\b", told)
     assert "    | line 1" in told
     last = summary(reader.model, 0.0, tails=False)
     assert told.endswith("".join(f"{line}\n" for line in last))

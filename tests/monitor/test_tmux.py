@@ -50,7 +50,7 @@ def test_a_line_for_each_job_and_a_summary_that_stays(play: Play) -> None:
 @pytest.mark.parametrize(("columns", "rows"), [(80, 24), (200, 60), (40, 10), (39, 5), (1, 1)])
 def test_sizes(play: Play, columns: int, rows: int) -> None:
     terminal = play.start("--seconds", "0.6", columns=columns, rows=rows, wait="")
-    wait_until(terminal.alternate_on, 10, "the screen")
+    wait_until(terminal.alternate_on, 30, "the screen")
     if columns >= 39:
         terminal.wait_for(re.compile(r"\d/9"))
     if columns == 200:
@@ -88,7 +88,7 @@ def test_no_color_and_ascii(play: Play) -> None:
     terminal = play.start(
         "--seconds", "1", env={"NO_COLOR": "1", "ORCHESTRION_ASCII": "1"}, wait="play -"
     )
-    screen = terminal.wait_for("FAILED", timeout=5)
+    screen = terminal.wait_for("FAILED")
     assert screen.isascii()
     assert colours(terminal) <= COLOURLESS
     assert play.ended(0).isascii()
@@ -115,7 +115,7 @@ def test_every_key_of_the_help_works(play: Play) -> None:
         terminal.send_keys(key or name)
         terminal.wait_for(expected, timeout=5, history=history)
 
-    terminal.wait_for("FAILED", timeout=8)
+    terminal.wait_for("FAILED")
     press("?", "show these keys")
     terminal.send_keys("?")
     press("end", "never", "End")
@@ -147,7 +147,7 @@ def test_every_key_of_the_help_works(play: Play) -> None:
     press("S", "S: the screen again", history=True)
     assert not terminal.alternate_on()
     terminal.send_keys("S")
-    wait_until(terminal.alternate_on, 5, "the screen again")
+    wait_until(terminal.alternate_on, 30, "the screen again")
     press("X", "stop the run")
     terminal.send_keys("n")
     terminal.wait_for(lambda screen: "stop the run" not in screen)
@@ -189,7 +189,7 @@ def test_stop_and_continue(play: Play) -> None:
     for _ in range(2):
         terminal.send_keys("C-z")
         terminal.wait_for("Stopped")
-        wait_until(lambda: not terminal.alternate_on(), 5, "the main screen")
+        wait_until(lambda: not terminal.alternate_on(), 30, "the main screen")
         assert terminal.cursor_flag()
         play.type("echo $((40 + 2)) typed")
         terminal.wait_for("42 typed")
@@ -232,7 +232,7 @@ def test_stopped_by_a_signal_from_elsewhere(play: Play) -> None:
     play.type("clear; fg")
     terminal.wait_for(UP)
     terminal.send_keys("q")
-    wait_until(lambda: not terminal.alternate_on(), 5, "the main screen")
+    wait_until(lambda: not terminal.alternate_on(), 30, "the main screen")
     terminal.send_keys("C-z")
     terminal.wait_for("Stopped")
     play.type("clear; fg")
@@ -255,7 +255,7 @@ def test_started_in_the_background(play: Play) -> None:
     assert play.note()["status"] == 0
     assert not terminal.alternate_on()
     assert "┌" not in terminal.screen(history=True)
-    wait_until(lambda: not is_alive(pid), 5, "the end")
+    wait_until(lambda: not is_alive(pid), 30, "the end")
     play.type("")
     terminal.wait_for("Done")
     assert terminal.stty() == before
@@ -265,7 +265,7 @@ def test_stopped_by_a_signal_that_cannot_be_caught(play: Play) -> None:
     terminal = play.start("--seconds", "2")
     pid = terminal.pid
     os.kill(pid, signal.SIGSTOP)
-    wait_until(lambda: is_stopped(pid), 5, "the stop")
+    wait_until(lambda: is_stopped(pid), 30, "the stop")
     # Somebody else uses the terminal meanwhile.
     tty = terminal.value("pane_tty")
     Path(tty).write_text("\x1b[?1049l\x1b[2Jsomebody else", encoding="utf-8")
@@ -280,7 +280,7 @@ def test_stopped_by_a_signal_that_cannot_be_caught(play: Play) -> None:
 def test_flow_control_keys_do_not_stop_the_screen(play: Play) -> None:
     terminal = play.start("--seconds", "2")
     terminal.send_keys("C-s")
-    terminal.wait_for("FAILED", timeout=3)
+    terminal.wait_for("FAILED")
     terminal.send_keys("C-q")
     play.ended(0)
 
@@ -290,7 +290,7 @@ def test_hang_up(play: Play) -> None:
     pid = terminal.pid
     terminal.hang_up()
     assert play.note()["status"] == 129
-    wait_until(lambda: not is_alive(pid), 5, "the end")
+    wait_until(lambda: not is_alive(pid), 30, "the end")
 
 
 def test_hang_up_that_is_ignored(terminal: Terminal, play: Play) -> None:
@@ -393,10 +393,10 @@ engine.orchestrate()
 def test_ten_thousand_jobs_scroll(play: Play) -> None:
     terminal = play.start("--seconds", "6", "--jobs", "10000", "--window", "200")
     terminal.send_keys("End")
-    terminal.wait_for(re.compile("load9999|collect|never"), timeout=3)
+    terminal.wait_for(re.compile("load9999|collect|never"))
     terminal.send_keys("PPage", "PPage", "PPage")
     terminal.send_keys("/")
     terminal.send_keys("load777", literal=True)
-    terminal.wait_for(lambda screen: "load7770" in screen and "load8888" not in screen, timeout=3)
+    terminal.wait_for(lambda screen: "load7770" in screen and "load8888" not in screen)
     terminal.send_keys("Enter", "C-c")
     play.ended(130)

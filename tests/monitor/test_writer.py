@@ -90,7 +90,7 @@ def test_the_reader_goes_away(when: str) -> None:
         else:
             writer.write("x" * FULL)
             os.close(reader)
-        wait_until(lambda: writer.broken, 5, "the writer to see it")
+        wait_until(lambda: writer.broken, 30, "the writer to see it")
         writer.write("y" * FULL)
         assert writer.idle
         assert writer.close()

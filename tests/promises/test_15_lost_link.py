@@ -28,7 +28,7 @@ def cut_in_the_middle(server: Sshd, job: SshJob, begun: Callable[[], object]) ->
         cut_at.append(time.monotonic())
         server.kill_sessions()
 
-    wait = CallJob(wait_until, begun, 20, "the job to begin")
+    wait = CallJob(wait_until, begun, 30, "the job to begin")
     assert not Engine(job, Sequence(wait, CallJob(cut)), keep_going=True).orchestrate()
     error = job.raised_exception()
     assert isinstance(error, ConnectionLost), error
@@ -44,7 +44,7 @@ def test_in_the_middle_of_a_command(count: Callable[[int, int], int], check: boo
             job = SshJob(node_of(server), Run("echo on; sleep 60", check=check))
             cut_in_the_middle(server, job, server.commands)
             assert "may still run" in str(job.raised_exception())
-            wait_until(lambda: not server.commands(), 5, "the command to end")
+            wait_until(lambda: not server.commands(), 30, "the command to end")
 
 
 @pytest.mark.parametrize("command", ["sleep 60", "yes"])
@@ -53,11 +53,11 @@ def test_in_the_middle_of_many(count: Callable[[int, int], int], command: str) -
         node = node_of(server)
         for _ in range(count(1, 10)):
             jobs = [SshJob(node, Run(command, capture=False)) for _ in range(5)]
-            wait = CallJob(wait_until, lambda: len(server.commands()) >= 5, 20, "the commands")
+            wait = CallJob(wait_until, lambda: len(server.commands()) >= 5, 30, "the commands")
             cut = CallJob(server.kill_sessions)
             assert not Engine(*jobs, Sequence(wait, cut), keep_going=True).orchestrate()
             assert all(isinstance(job.raised_exception(), ConnectionLost) for job in jobs)
-            wait_until(lambda: not server.commands(), 5, "the commands to end")
+            wait_until(lambda: not server.commands(), 30, "the commands to end")
 
 
 @pytest.mark.parametrize("many", [False, True], ids=["one large file", "many small ones"])

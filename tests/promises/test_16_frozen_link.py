@@ -26,7 +26,7 @@ def found_after(keepalive: float, command: str) -> float:
             server.freeze_sessions()
             frozen_at.append(time.monotonic())
 
-        wait = CallJob(wait_until, server.commands, 20, "the command")
+        wait = CallJob(wait_until, server.commands, 30, "the command")
         assert not Engine(job, Sequence(wait, CallJob(freeze)), keep_going=True).orchestrate()
         assert isinstance(job.raised_exception(), ConnectionLost)
         assert job.ended_at is not None

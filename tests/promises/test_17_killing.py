@@ -56,7 +56,7 @@ def running(server: Sshd) -> int:
 
 
 def all_dead(server: Sshd, since: float) -> None:
-    wait_until(lambda: not server.commands(), 20, "the commands to end")
+    wait_until(lambda: not server.commands(), 30, "the commands to end")
     assert time.monotonic() - since < WITHIN
 
 
@@ -119,13 +119,13 @@ def test_signals(server: Sshd, command: str) -> None:
             )
             for _ in SIGNALS
         ]
-        wait_until(lambda: running(server) == len(SIGNALS), 20, "the commands")
+        wait_until(lambda: running(server) == len(SIGNALS), 30, "the commands")
         time.sleep(0.3)
         start = time.monotonic()
         for program, number in zip(programs, SIGNALS, strict=True):
             program.send_signal(number)
         for program in programs:
-            program.wait(20)
+            program.wait(30)
     all_dead(server, start)
 
 
@@ -139,12 +139,12 @@ def test_with_the_link_gone_the_report_says_that_it_may_still_run(
     engine.orchestrate()
     assert "may still run" in caplog.text
     server.thaw_sessions()
-    wait_until(lambda: not server.commands(), 20, "the watchdog to hear of it")
+    wait_until(lambda: not server.commands(), 30, "the watchdog to hear of it")
     cut = SshJob(node, COMMANDS["sleep"])
     engine = Engine(cut, Sequence(settled(server, 1), CallJob(server.kill_sessions)))
     assert not engine.orchestrate()
     assert "may still run" in engine.why()
-    wait_until(lambda: not server.commands(), 20, "the watchdog to end it")
+    wait_until(lambda: not server.commands(), 30, "the watchdog to end it")
 
 
 def test_the_session_is_given_back(server: Sshd, count: Callable[[int, int], int]) -> None:
@@ -156,4 +156,4 @@ def test_the_session_is_given_back(server: Sshd, count: Callable[[int, int], int
         Engine(*jobs).orchestrate()
         assert all(isinstance(job.raised_exception(), TimeoutError) for job in jobs)
         assert Engine(*(SshJob(node, "true") for _ in range(20))).orchestrate()
-        wait_until(lambda: not server.commands(), 20, "the commands to end")
+        wait_until(lambda: not server.commands(), 30, "the commands to end")

@@ -35,7 +35,7 @@ def test_many_jobs_on_many_nodes(
         assert Engine(*jobs).orchestrate()
         assert {job.result().stdout for job in jobs} == {"42\n"}
         # The servers' ends are in this process too, and close a moment later.
-        wait_until(lambda: descriptors() <= before, 10, "descriptors to close")
+        wait_until(lambda: descriptors() <= before, 30, "descriptors to close")
     told = [record.getMessage() for record in caplog.records if record.name == "sshjobs"]
     nodes = {str(node) for node in (*fleet_names(many), "gateway")}
     opened = Counter(text.removesuffix(": connected") for text in told if "connected" in text)
@@ -55,13 +55,13 @@ def test_connects_that_are_cancelled_leave_nothing(count: Callable[[int, int], i
     with Sshd(plain=True) as gateway, Sshd(plain=True) as server:
         node = node_of(server, gateway=node_of(gateway))
         run(enter(node))
-        wait_until(lambda: gateway.connections() + server.connections() == 0, 5, "the first try")
+        wait_until(lambda: gateway.connections() + server.connections() == 0, 30, "the first try")
         before = descriptors()
         instants = count(20, 150)
         for instant in range(instants):
             run(cancel(node, 0.3 * instant / instants, chance))
-        wait_until(lambda: descriptors() <= before, 5, "descriptors to close")
-        wait_until(lambda: gateway.connections() + server.connections() == 0, 15, "connections")
+        wait_until(lambda: descriptors() <= before, 30, "descriptors to close")
+        wait_until(lambda: gateway.connections() + server.connections() == 0, 30, "connections")
         assert Engine(SshJob(node, "true")).orchestrate()
 
 
@@ -84,13 +84,13 @@ def test_runs_that_are_cancelled_leave_nothing(count: Callable[[int, int], int])
     with Sshd(plain=True) as gateway, Sshd(plain=True) as server:
         node = node_of(server, gateway=node_of(gateway))
         run(enter(node))
-        wait_until(lambda: gateway.connections() + server.connections() == 0, 5, "the first try")
+        wait_until(lambda: gateway.connections() + server.connections() == 0, 30, "the first try")
         before = descriptors()
         instants = count(10, 75)
         for instant in range(instants):
             jobs = [SshJob(node, "echo on; sleep 60", forever=True) for _ in range(5)]
             end = Job(asyncio.sleep, 0.5 * instant / instants)
             Engine(*jobs, end).orchestrate()
-        wait_until(lambda: descriptors() <= before, 5, "descriptors to close")
-        wait_until(lambda: gateway.connections() + server.connections() == 0, 15, "connections")
-        wait_until(lambda: not server.commands(), 5, "commands to end")
+        wait_until(lambda: descriptors() <= before, 30, "descriptors to close")
+        wait_until(lambda: gateway.connections() + server.connections() == 0, 30, "connections")
+        wait_until(lambda: not server.commands(), 30, "commands to end")

@@ -134,7 +134,7 @@ def press(terminal: Terminal, key: str, record: Path) -> None:
     """Press a key and wait until something is drawn."""
     size = record.stat().st_size
     terminal.send_keys(key)
-    wait_until(lambda: record.stat().st_size > size, 5, f"what {key} shows")
+    wait_until(lambda: record.stat().st_size > size, 30, f"what {key} shows")
 
 
 def test_what_is_unsafe_is_found() -> None:

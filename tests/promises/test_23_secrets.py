@@ -138,7 +138,7 @@ def test_what_others_see_on_the_machine(server: Sshd, log: Log) -> None:
                 seen.add(Path(f"/proc/{pid}/cmdline").read_text(errors="replace"))
         return any(line.startswith("sleep") for line in seen)
 
-    look = CallJob(wait_until, has_begun, 10, "the command")
+    look = CallJob(wait_until, has_begun, 30, "the command")
     assert Engine(job, look).orchestrate()
     assert "c4n4ry" not in "".join(seen)
 

@@ -209,7 +209,7 @@ def test_the_flow_control_key_stops_nothing(tmp_path: Path) -> None:
         with a_play(tmp_path / "play") as play:
             terminal = play.start("--seconds", "1.5")
             terminal.send_keys("C-s")
-            terminal.wait_for("FAILED", timeout=5)
+            terminal.wait_for("FAILED")
             play.ended(0)
             return play.note()
 
@@ -254,5 +254,5 @@ def test_background(tmp_path: Path) -> None:
         note = play.note()
         assert len(note["finished"]) == FINISHED
         assert note["status"] == 0
-        wait_until(lambda: terminal.stty() == before, 5, "the shell's own settings")
+        wait_until(lambda: terminal.stty() == before, 30, "the shell's own settings")
         assert "┌" not in terminal.screen(history=True)

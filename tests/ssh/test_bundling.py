@@ -141,7 +141,7 @@ def test_a_link_that_breaks_among_large_writes_is_told(there: SshNode, server: S
 
     async def main() -> None:
         running = asyncio.create_task(Engine(job).corun())
-        await asyncio.to_thread(wait_until, lambda: bool(server.commands()), 10, "the command")
+        await asyncio.to_thread(wait_until, lambda: bool(server.commands()), 30, "the command")
         server.kill_sessions()
         await asyncio.wait([running])
         running.exception()

@@ -304,7 +304,7 @@ def private_folders(node: Node) -> Iterator[None]:
     before = there()
     yield
     # Whoever ends a command from outside removes its folder, a moment after we know that it ended.
-    wait_until(lambda: there() <= before, 5, "private folders to be removed")
+    wait_until(lambda: there() <= before, 30, "private folders to be removed")
 
 
 @pytest.mark.usefixtures("private_folders")
@@ -578,4 +578,4 @@ def test_a_login_shell_that_understands_no_script_is_given_one_to_read() -> None
         assert [done.exit_status for done in job.results] == [3, 0]
         endless = SshJob(node_of(server), "sleep 60; :", timeout=0.5)
         assert not Engine(endless).orchestrate()
-        wait_until(lambda: not server.commands(), 5, "the command to end")
+        wait_until(lambda: not server.commands(), 30, "the command to end")

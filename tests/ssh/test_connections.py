@@ -64,7 +64,7 @@ def test_jobs_of_a_node_share_a_connection_and_close_it(own: Sshd) -> None:
     jobs = [SshJob(node_of(own), "true") for _ in range(30)]
     assert Engine(*jobs).orchestrate()
     assert own.logins() == 1
-    wait_until(lambda: own.connections() == 0, 5, "the connection to close")
+    wait_until(lambda: own.connections() == 0, 30, "the connection to close")
     assert len(run(pools())) == 0
 
 
@@ -111,7 +111,7 @@ def test_a_node_can_be_kept_open_across_runs(own: Sshd, how: str) -> None:
     else:
         run(main())
     assert own.logins() == 1
-    wait_until(lambda: own.connections() == 0, 5, "the connection to close")
+    wait_until(lambda: own.connections() == 0, 30, "the connection to close")
 
 
 def test_a_node_that_cannot_be_reached_is_told_when_it_is_entered(own: Sshd) -> None:
@@ -163,7 +163,7 @@ def test_a_gateway_is_shared_and_closed_last(
     assert Engine(*jobs, here).orchestrate()
     assert {job.result().stdout for job in jobs} == {"hello\n"}
     assert (own.logins(), gateway.logins()) == (5, 1)
-    wait_until(lambda: own.connections() == gateway.connections() == 0, 5, "connections to close")
+    wait_until(lambda: own.connections() == gateway.connections() == 0, 30, "connections to close")
     closed = [record.getMessage() for record in caplog.records if "closed" in record.msg]
     assert len(closed) == 6
     assert closed[-1] == f"{between}: closed"
@@ -180,9 +180,9 @@ def test_a_gateway_that_is_lost_while_others_connect_through_it(own: Sshd, gatew
         return any(link.split()[2].endswith(f":{own.port:04X}") for link in links)
 
     def lose() -> None:
-        wait_until(is_reached, 10, "the way through")
+        wait_until(is_reached, 30, "the way through")
         gateway.kill_sessions()
-        wait_until(lambda: gateway.logins() == 2, 10, "the next one")
+        wait_until(lambda: gateway.logins() == 2, 30, "the next one")
         os.kill(own.pid, signal.SIGCONT)
 
     assert Engine(job, CallJob(lose)).orchestrate()
@@ -195,7 +195,7 @@ def test_who_waits_for_a_session_is_not_charged_for_connections_that_break(own: 
 
     def lose() -> None:
         for name in "abcd":
-            wait_until((own.room / name).exists, 10, "a command")
+            wait_until((own.room / name).exists, 30, "a command")
             own.kill_sessions()
 
     assert Engine(*losing, *waiting, CallJob(lose)).orchestrate()
@@ -205,14 +205,14 @@ def test_who_waits_for_a_session_is_not_charged_for_connections_that_break(own: 
 def test_hop_by_hop(own: Sshd, gateway: Sshd, server: Sshd) -> None:
     node = node_of(own, gateway=node_of(gateway, gateway=node_of(server)))
     assert Engine(SshJob(node, "true")).orchestrate()
-    wait_until(lambda: own.connections() == gateway.connections() == 0, 5, "connections to close")
+    wait_until(lambda: own.connections() == gateway.connections() == 0, 30, "connections to close")
 
 
 def test_a_lost_connection_is_opened_anew_for_the_next_command(own: Sshd, gateway: Sshd) -> None:
     node = node_of(own, gateway=node_of(gateway))
     lost = SshJob(node, "echo first; sleep 60", critical=False)
     cut = CallJob(own.kill_sessions)
-    wait = Sequence(CallJob(wait_until, own.commands, 10, "it"), Job(asyncio.sleep, 0.3))
+    wait = Sequence(CallJob(wait_until, own.commands, 30, "it"), Job(asyncio.sleep, 0.3))
     after = SshJob(node, "echo again", after=lost)
     assert Engine(lost, Sequence(wait, cut), after).orchestrate()
     error = lost.raised_exception()
@@ -226,7 +226,7 @@ def test_a_lost_connection_is_opened_anew_for_the_next_command(own: Sshd, gatewa
 def test_a_gateway_that_is_lost_takes_all_behind_it(own: Sshd, gateway: Sshd) -> None:
     node = node_of(own, gateway=node_of(gateway))
     lost = SshJob(node, "sleep 60", critical=False)
-    wait = CallJob(wait_until, own.commands, 10, "the command")
+    wait = CallJob(wait_until, own.commands, 30, "the command")
     after = SshJob(node, "echo again", after=lost)
     start = time.monotonic()
     cut = CallJob(gateway.kill_sessions)
@@ -468,7 +468,7 @@ def test_cancelled_connects_leave_nothing(own: Sshd, gateway: Sshd) -> None:
     run(cancel_after(node, 0.0))
     for step in range(12):
         run(cancel_after(node, step * 0.012))
-    wait_until(lambda: own.connections() == gateway.connections() == 0, 5, "connections to close")
+    wait_until(lambda: own.connections() == gateway.connections() == 0, 30, "connections to close")
     assert Engine(SshJob(node, "true")).orchestrate()
 
 
@@ -507,7 +507,7 @@ def test_one_who_gives_up_does_not_take_the_connection_from_others(own: Sshd) ->
 def test_a_frozen_link_is_found(own: Sshd) -> None:
     node = node_of(own, keepalive=0.5)
     job = SshJob(node, "sleep 60", critical=False)
-    wait = CallJob(wait_until, own.commands, 10, "the command")
+    wait = CallJob(wait_until, own.commands, 30, "the command")
     start: list[float] = []
 
     def freeze() -> None:
@@ -533,14 +533,14 @@ def test_a_shutdown_without_time_is_done_by_force(own: Sshd, gateway: Sshd) -> N
     node = node_of(own, gateway=node_of(gateway))
     job = SshJob(node, "sleep 60", forever=True)
     freeze = CallJob(own.freeze_sessions)
-    wait = CallJob(wait_until, own.commands, 10, "the command")
+    wait = CallJob(wait_until, own.commands, 30, "the command")
     engine = Engine(job, Sequence(wait, freeze), cancel_grace=0.2, shutdown_timeout=0.2)
     start = time.monotonic()
     engine.orchestrate()
     assert time.monotonic() - start < 3
     own.thaw_sessions()
-    wait_until(lambda: own.connections() == gateway.connections() == 0, 5, "connections to close")
-    wait_until(lambda: not own.commands(), 5, "the watchdog to end the command")
+    wait_until(lambda: own.connections() == gateway.connections() == 0, 30, "connections to close")
+    wait_until(lambda: not own.commands(), 30, "the watchdog to end the command")
 
 
 def test_a_silent_logger(own: Sshd, caplog: pytest.LogCaptureFixture) -> None:

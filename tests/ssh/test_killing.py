@@ -48,7 +48,7 @@ STUBBORN = Run("trap '' TERM HUP INT; while :; do sleep 60; done")
 
 def once(there: Callable[[], object]) -> Sequence:
     """Jobs that are over once something is there, and the shell has become what it will be."""
-    return Sequence(CallJob(wait_until, there, 10, "the command to run"), Job(asyncio.sleep, 0.1))
+    return Sequence(CallJob(wait_until, there, 30, "the command to run"), Job(asyncio.sleep, 0.1))
 
 
 def end_in_the_middle(
@@ -58,7 +58,7 @@ def end_in_the_middle(
     jobs = [SshJob(node, command, forever=True) for command in commands]
     assert Engine(*jobs, *(once(partial(sleeps, there, job)) for job in jobs)).orchestrate()
     start = time.monotonic()
-    wait_until(lambda: not there(), 10, "the processes to end")
+    wait_until(lambda: not there(), 30, "the processes to end")
     return time.monotonic() - start
 
 
@@ -125,7 +125,7 @@ def test_a_lost_link_ends_the_command_as_well(server: Sshd) -> None:
     cut = Sequence(once(server.commands), CallJob(server.kill_sessions))
     assert Engine(job, cut).orchestrate()
     assert "it may still run there" in str(job.raised_exception())
-    wait_until(lambda: not server.commands(), 10, "the watchdog to end it")
+    wait_until(lambda: not server.commands(), 30, "the watchdog to end it")
 
 
 PROGRAM = """
@@ -146,10 +146,10 @@ def test_the_end_of_this_program_ends_local_commands(number: signal.Signals) -> 
     program = [sys.executable, "-c", PROGRAM]
     quiet = subprocess.DEVNULL
     with subprocess.Popen(program, env=os.environ | {name: value}, stderr=quiet) as child:
-        wait_until(commands, 10, "the command to run")
+        wait_until(commands, 30, "the command to run")
         child.send_signal(number)
-        child.wait(10)
-    wait_until(lambda: not others(mark), 5, "the command to end")
+        child.wait(30)
+    wait_until(lambda: not others(mark), 30, "the command to end")
 
 
 def test_local_commands_end_likewise(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +175,7 @@ def test_who_is_cancelled_as_he_starts_leaves_nothing(
 
     for turns in range(40):
         run(cancelled_after(turns))
-    wait_until(lambda: not others(mark), 5, "all to end")
+    wait_until(lambda: not others(mark), 30, "all to end")
 
 
 def others(mark: str) -> list[int]:
@@ -197,7 +197,7 @@ def test_cancelling_twice_leaves_the_rest_to_the_shutdown(
     job = SshJob(node_of(server), STUBBORN, forever=True)
 
     Engine(job, once(server.commands), cancel_grace=0.1).orchestrate()
-    wait_until(lambda: not server.commands(), 4, "the command to end")
+    wait_until(lambda: not server.commands(), 30, "the command to end")
 
 
 def test_a_cut_before_the_script_has_gone_over(
