@@ -77,12 +77,12 @@ def panes(columns: int, rows: int) -> Session:
 
     shots = (
         shot("list", "", r"load node2 .* [23]\d%" + KEYS_ARE_TOLD),
-        shot("log", "n Enter", r"log: boot node6.*no link"),
-        shot("details", "Down d", r"details: load node5.*image server"),
+        shot("log", "n Enter", r"log: south/boot node6.*no link"),
+        shot("details", "Down d", r"details: south/load node5.*image server"),
         shot("why", "End Up Up w", r"why: plots.*iperf udp.*north"),
         shot("help", "?", r"show these keys"),
         shot("filter", "? / l o a d Space s t a t e : s c h", r"/load state:sch_"),
-        shot("question", "Escape Home Down Down x", r"cancel load node\d\?"),
+        shot("question", "Escape Home Down Down x", r"cancel \w+/load node\d\?"),
     )
     return Session(LAB, columns, rows, shots)
 

@@ -85,10 +85,11 @@ def _cancel(desk: Desk) -> None:
     if job is None:
         return
     line = desk.model.rows[job]
+    name = desk.model.path(line)
     if line.state.is_over:
-        desk.view.notice = f"{line.label} is over"
+        desk.view.notice = f"{name} is over"
     else:
-        desk.ask(f"cancel {line.label}?  y / n", lambda: desk.cancel_job(job))
+        desk.ask(f"cancel {name}?  y / n", lambda: desk.cancel_job(job))
 
 
 def _stop(desk: Desk) -> None:

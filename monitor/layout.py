@@ -301,9 +301,9 @@ class _Frame:
         job = self.view.chosen
         if pane is Pane.HELP or job is None:
             return pane
-        label = self.style.text(self.model.rows[job].label)
+        name = self.style.text(self.model.path(self.model.rows[job]))
         follow = " (follow)" if pane is Pane.LOG and self.view.follow else ""
-        return f"{pane}: {label}{follow}"
+        return f"{pane}: {name}{follow}"
 
 
 _COUNT_ATTRIBUTES = {"run": "run", "FAIL": "fail", "skip": "skip", "cancel": "cancel"}

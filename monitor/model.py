@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
 from engine import (
@@ -167,6 +167,8 @@ class Model:
             members = map(self.rows.__getitem__, self._group_of(line).members)
             return [it for it in members if it.state is _RUNNING and not it.row.forever]
         pool = line.row.pool
+        if pool is None:
+            return []
         return [it for it in self.rows.values() if it.state is _RUNNING and it.row.pool == pool]
 
     def unfinished(self, group: Group) -> list[JobLine]:
@@ -181,6 +183,18 @@ class Model:
     def parent(self, line: JobLine) -> JobLine | None:
         """Return the line of the nested engine that holds this one, None for the outermost."""
         return None if line.row.engine is None else self.rows.get(line.row.engine)
+
+    def parents(self, line: JobLine) -> Iterator[JobLine]:
+        """Return the lines of the nested engines that a job is in, the innermost first."""
+        parent = self.parent(line)
+        while parent is not None:
+            yield parent
+            parent = self.parent(parent)
+
+    def path(self, line: JobLine) -> str:
+        """Return what a job is called where its group is not seen: ``node2/check``."""
+        labels = [line.label, *(parent.label for parent in self.parents(line))]
+        return "/".join(reversed(labels))
 
     def why_waiting(self, job: str) -> str:
         """Return in one line why a job has not started; empty if nothing keeps it.
@@ -288,14 +302,8 @@ class Model:
 
     def _groups_round(self, line: JobLine) -> list[Group]:
         """Return the groups that a line is in, from the innermost to the run."""
-        groups = []
-        parent = self.parent(line)
-        while parent is not None:
-            if parent.group is not None:
-                groups.append(parent.group)
-            parent = self.parent(parent)
-        groups.append(self.root)
-        return groups
+        groups = [it.group for it in self.parents(line) if it.group is not None]
+        return [*groups, self.root]
 
     def _known(self, job: str) -> JobLine:
         """Return a job's line; one that was never announced gets a line of its own."""

@@ -137,7 +137,7 @@ class Panes:
     def _facts(self, line: JobLine) -> Iterator[tuple[str, str]]:
         """Tell what there is to say of a job, as names and values."""
         row = line.row
-        yield "job", f"{row.label} ({row.kind} {row.id})"
+        yield "job", f"{self.model.path(line)} ({row.kind} {row.id})"
         if row.host:
             yield "host", row.host
         took = line.took(self.now)

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 from engine import (
+    JobAdded,
     JobProgress,
     JobReady,
+    JobRow,
     JobState,
     JobStopping,
     RunEnded,
@@ -31,12 +33,15 @@ HEARTBEAT = 30.0
 """Seconds between two lines that tell how far the run is."""
 
 EACH = 10
-"""Of the progress that a job reports, the first is told and each tenth."""
+"""Of the percentage that a job reports, each further so many are told."""
 
 PAUSE = 1.0
 """Seconds that pass at least before a line of progress since the last line of the job."""
 
-_LABEL = 24
+LONG_PAUSE = 60.0
+"""The same where that progress is no further percentage."""
+
+_NAME = 24
 _WORD = max(len(state) for state in State)
 """Cells of the column of names, at most, and of that of states."""
 
@@ -45,9 +50,10 @@ class PlainPrinter:
     """Writes a run as lines: ``+012s  fit03  running  ...``.
 
     Changes of state are all told, but that a job is scheduled, or is being stopped, only if that
-    lasts for a second: most start, and end, at once.  Of progress the first report and each tenth
-    are told, at most one line each second; of output the last lines of jobs that failed.  What the
-    engine logs goes its own way, as in any program, to stderr.  The end is a summary.
+    lasts for a second: most start, and end, at once.  Of progress the first report is told, then
+    each further tenth of the percentage, or without one a report a minute; of output the last lines
+    of jobs that failed.  Jobs in nested engines are called by their path, ``node2/check``.  What
+    the engine logs goes its own way, as in any program, to stderr.  The end is a summary.
 
     Args:
         write: takes the text of one or several lines, each with its line break.
@@ -80,6 +86,7 @@ class PlainPrinter:
         self._beat_at: float | None = None
         self._told_at = -math.inf
         self._running_seq = -1
+        self._names = 0
 
     def apply(self, tick: Tick) -> None:
         """Tell what there is to tell of an event."""
@@ -93,10 +100,13 @@ class PlainPrinter:
                 self._held[tick.job] = tick
             case JobReady() if tick.seq != self._running_seq + 1:
                 # Else it was ready by the mere fact that it ran.
-                label = self._model.rows[tick.job].label
-                self._line(tick.at, label, State.RUNNING, "ready")
+                self._job_line(tick.at, tick.job, State.RUNNING, "ready")
+            case JobAdded():
+                self._make_room(tick.row)
             case RunStarted():
                 self._beat_at = tick.at
+                for row in tick.jobs:
+                    self._make_room(row)
                 self._line(tick.at, tick.label, "started", _extent(self._model, tick))
             case RunStopping() if tick.reason is not StopReason.DONE:
                 self._line(tick.at, self._model.run.label, "stopping", tick.reason)
@@ -128,7 +138,8 @@ class PlainPrinter:
         if not running:
             return text
         longest = min(running, key=lambda line: line.attempt_at or now)
-        return f"{text}  longest: {longest.label} {wording.job_clock(longest, now)}"
+        name = self._model.path(longest)
+        return f"{text}  longest: {name} {wording.job_clock(longest, now)}"
 
     # ---- one job
 
@@ -151,14 +162,14 @@ class PlainPrinter:
     def _tell_held(self, tick: JobState | JobStopping, now: float) -> None:
         line = self._model.rows[tick.job]
         if isinstance(tick, JobState):
-            self._line(now, line.label, tick.new, self._about(line, tick))
+            self._job_line(now, tick.job, tick.new, self._about(line, tick))
             return
         about = ": ".join(filter(None, (states.STOPPING.word, tick.reason)))
-        self._line(now, line.label, State.RUNNING, about)
+        self._job_line(now, tick.job, State.RUNNING, about)
 
     def _tell_state(self, tick: JobState) -> None:
         line = self._model.rows[tick.job]
-        self._line(tick.at, line.label, tick.new, self._about(line, tick))
+        self._job_line(tick.at, tick.job, tick.new, self._about(line, tick))
         if tick.new is State.RUNNING:
             self._reports[tick.job] = _Reports(tick.at)
             self._running_seq = tick.seq
@@ -180,12 +191,23 @@ class PlainPrinter:
 
     def _job_progress(self, tick: JobProgress) -> None:
         reports = self._reports.setdefault(tick.job, _Reports(-math.inf))
-        if not reports.is_due(tick.at):
-            return
         line = self._model.rows[tick.job]
+        has_percent = tick.percent is not None or tick.total is not None
+        if not reports.is_due(tick.at, line.percent if has_percent else None):
+            return
         percent = "" if line.percent is None else f"{line.percent:3.0f}%"
         about = "  ".join(filter(None, (percent, line.message)))
-        self._line(tick.at, line.label, line.look.plain, about)
+        self._job_line(tick.at, tick.job, line.look.plain, about)
+
+    # ---- lines
+
+    def _make_room(self, row: JobRow) -> None:
+        """Have the column of names hold that of a job."""
+        name = self._model.path(self._model.rows[row.id])
+        self._names = min(max(self._names, width(self._style.text(name))), _NAME)
+
+    def _job_line(self, at: float, job: str, word: str, about: str) -> None:
+        self._line(at, self._model.path(self._model.rows[job]), word, about)
 
     def _line(self, at: float, name: str, word: str, about: str) -> None:
         # What was held back is told late, and the clock never goes back.
@@ -193,27 +215,26 @@ class PlainPrinter:
         started = self._model.run.started_at
         clock = f"+{int(max(at - (at if started is None else started), 0)):03d}s"
         name, about = self._style.text(name), self._style.text(about)
-        name += " " * (min(self._model.longest, _LABEL) - width(name))
+        name += " " * (self._names - width(name))
         self._write(f"{clock}  {name}  {word:{_WORD}}  {about}".rstrip() + "\n")
 
 
 class _Reports:
     """Which of the reports of one job are told; `told_at` is when its last line was."""
 
-    __slots__ = ("_count", "_due", "_told_at")
+    __slots__ = ("_step", "_told_at")
 
     def __init__(self, told_at: float) -> None:
-        self._count = 0
-        self._due = False
+        self._step = -2  # the steps of EACH percent that were told; before the first report, none
         self._told_at = told_at
 
-    def is_due(self, at: float) -> bool:
-        """Count one report; tell whether it is to be told."""
-        self._due = self._due or self._count % EACH == 0
-        self._count += 1
-        if not self._due or at - self._told_at < PAUSE:
+    def is_due(self, at: float, percent: float | None) -> bool:
+        """Tell whether a report is to be told, with a percentage or without."""
+        step = -1 if percent is None else int(percent // EACH)
+        pause = PAUSE if step > self._step else LONG_PAUSE
+        if step == self._step >= 0 or at - self._told_at < pause:
             return False
-        self._due, self._told_at = False, at
+        self._step, self._told_at = max(step, self._step), at
         return True
 
 

@@ -88,13 +88,13 @@ def _lines(model: Model, now: float, style: Style, *, tails: bool) -> Iterator[s
         return
     failed = [model.rows[job] for job in model.failures]
     for line in failed[:FAILURES]:
-        yield from _failure(line, style, tail=tails)
+        yield from _failure(model, line, style, tail=tails)
     if len(failed) > FAILURES:
         yield f"... and {len(failed) - FAILURES} more failed: engine.debrief() names them all"
     yield f"counts         {'  '.join(wording.counted(model.counts, len(failed)))}"
     timed = [line for line in model.rows.values() if _is_timed(line)]
     if len(timed) > 1:
-        yield f"slowest        {_slowest(timed)}"
+        yield f"slowest        {_slowest(model, timed)}"
     path = critical_path(model)
     if len(path) > 1:
         yield f"critical path  {_told_path(model, path, now, style)}"
@@ -113,10 +113,10 @@ def _verdict(model: Model, now: float, style: Style) -> str:
     return f"{style.glyph(states.FAILED)} {': '.join(filter(None, (about, why)))}"
 
 
-def _failure(line: JobLine, style: Style, *, tail: bool = True) -> Iterator[str]:
+def _failure(model: Model, line: JobLine, style: Style, *, tail: bool) -> Iterator[str]:
     """Tell what failed, why, and its last words."""
     host = f" on {line.row.host}" if line.row.host else ""
-    told = f"{line.label}{host}  {wording.over(line)}  {wording.ending(line)}".rstrip()
+    told = f"{model.path(line)}{host}  {wording.over(line)}  {wording.ending(line)}".rstrip()
     yield f"{style.glyph(line.look)} {told}"
     if tail:
         yield from last_words(line)
@@ -136,15 +136,15 @@ def _took(line: JobLine) -> float:
     return line.took(0.0) or 0.0
 
 
-def _slowest(timed: Iterable[JobLine]) -> str:
+def _slowest(model: Model, timed: Iterable[JobLine]) -> str:
     slowest = heapq.nlargest(SLOWEST, timed, key=_took)
-    return ", ".join(f"{line.label} {wording.exact(_took(line))}" for line in slowest)
+    return ", ".join(f"{model.path(line)} {wording.exact(_took(line))}" for line in slowest)
 
 
 def _told_path(model: Model, path: list[JobLine], now: float, style: Style) -> str:
     """Return ``boot 5.0s → load 1m00s  (1m05s of 1m20s; 15s in shutdown)``."""
     arrow = " -> " if style.ascii_only else " → "
-    named = [f"{line.label} {wording.exact(_span(line))}" for line in path]
+    named = [f"{model.path(line)} {wording.exact(_span(line))}" for line in path]
     if len(named) > _PATH:
         half = _PATH // 2
         named[half:-half] = [f"({len(named) - 2 * half} more)"]

@@ -164,11 +164,7 @@ class Table:
     def _name(self, line: JobLine) -> Row:
         """Return glyph and name, set in below its group; a long name is cut in the middle."""
         look, style = line.shown_look, self.style
-        mark = ""
-        parent = self.model.parent(line)
-        while parent is not None:
-            mark += "  "
-            parent = self.model.parent(parent)
+        mark = "".join("  " for _ in self.model.parents(line))
         if line.group is not None:
             mark += f"{style.folded if line.id in self.view.folded else style.unfolded} "
         mark = mark[: self._names // 2]

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 
 from engine import (
+    JobAdded,
     JobProgress,
     JobReady,
     JobStopping,
@@ -77,15 +78,49 @@ def test_that_a_job_is_scheduled_is_told_once_it_lasts() -> None:
     assert [line.split()[2] for line in told(story) if "job2" in line] == ["scheduled", "running"]
 
 
-def test_progress_is_told_at_first_and_at_each_tenth_report() -> None:
-    story = Story(row("1")).to(State.RUNNING, "1")
-    for percent in range(25):
-        story.later(1).progress("1", percent=float(percent), message="writing")
-    assert told(story)[2:] == [
-        "+001s  job1  running      0%  writing",
-        "+011s  job1  running     10%  writing",
-        "+021s  job1  running     20%  writing",
+def test_members_of_groups_are_called_by_their_path() -> None:
+    rows = row("1", "node2"), row("1.1", "check", critical=False), row("2", "collect")
+    story = Story(*rows).to(State.RUNNING, "1", "1.1").later(2)
+    story.move("1.1", State.FAILED, reason="rc=1").move("1", State.FINISHED)
+    story.tell(JobAdded, row=row("3", "a label that is too long"))
+    assert told(story)[1:] == [
+        "+000s  node2        running",
+        "+000s  node2/check  running",
+        "+002s  node2/check  failed     rc=1  (2.0s, not critical)",
+        "+002s  node2        finished   (2.0s)",
     ]
+    story.to(State.RUNNING, "2")
+    assert told(story)[-1] == "+002s  collect                   running"
+
+
+def test_progress_is_told_at_first_and_at_each_further_tenth() -> None:
+    story = Story(row("1")).to(State.RUNNING, "1")
+    for percent in (3.0, 4.0, 9.9, 10.0, 19.0, 35.0, 39.0, 100.0, 100.0):
+        story.later(50).progress("1", percent=percent, message="writing")
+    assert told(story)[2:] == [
+        "+050s  job1  running      3%  writing",
+        "+200s  job1  running     10%  writing",
+        "+300s  job1  running     35%  writing",
+        "+400s  job1  running    100%  writing",
+    ]
+
+
+def test_each_of_ten_rounds_is_told() -> None:
+    story = Story(row("1")).to(State.RUNNING, "1")
+    for done in range(10):
+        story.later(2).progress("1", done=float(done), total=10.0)
+    assert len(told(story)[2:]) == 10
+
+
+def test_what_is_no_further_percentage_is_told_once_a_minute() -> None:
+    story = Story(row("1")).to(State.RUNNING, "1")
+    for second in range(200):
+        story.later(1).progress("1", message=f"block {second}")
+    assert [line.split("  ")[0] for line in told(story)[2:]] == ["+001s", "+061s", "+121s", "+181s"]
+    story.later(1).progress("1", percent=50.0)  # tells more than a message
+    story.later(30).progress("1", message="block 230")
+    story.later(30).progress("1", percent=5.0)  # from the beginning again
+    assert [line[:5] for line in told(story)[6:]] == ["+201s", "+261s"]
 
 
 def test_progress_is_told_at_most_once_a_second() -> None:

@@ -44,6 +44,13 @@ def test_the_summary_of_a_run_that_failed() -> None:
     ]
 
 
+def test_a_failure_in_a_group_is_told_by_its_path() -> None:
+    story = Story(row("1", "site"), row("1.1", "node2"), row("1.1.1", "check", host="h"))
+    story.to(State.RUNNING, "1", "1.1", "1.1.1").move("1.1.1", State.FAILED, reason="rc=1")
+    told = summary(story.end(ok=False).model, story.now)
+    assert told[1] == "✗ site/node2/check on h  FAILED rc=1  (0.0s)"
+
+
 def test_the_summary_of_a_run_that_is_left_before_its_end() -> None:
     story = Story(row("1"), row("2")).to(State.RUNNING, "1").later(7)
     assert summary(story.model, story.now) == ["! demo: left after 7.0s, before its end"]
@@ -91,6 +98,9 @@ def test_the_critical_path_goes_through_nested_engines() -> None:
         story.move(job, State.FINISHED)
     story.move("2", State.FINISHED).to(State.RUNNING, "3").later(1).move("3", State.FINISHED)
     assert names(story) == ["gate", "boot", "load", "collect"]
+    *_, slowest, path = summary(story.end(ok=True).model, story.now)
+    assert slowest == "slowest        gate 1.0s, site/boot 1.0s, site/load 1.0s, collect 1.0s"
+    assert path.startswith("critical path  gate 1.0s → site/boot 1.0s → site/load 1.0s → collect")
 
 
 def test_the_critical_path_counts_until_a_forever_job_is_ready() -> None:
