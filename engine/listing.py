@@ -154,15 +154,25 @@ def _details(job: AbstractJob) -> Iterator[str]:
 def stats(engine: Engine) -> str:
     """Return in one line how many jobs there are in each state, at every depth.
 
+    Like the verdict it counts jobs that come to an end and hold no others; then, by themselves,
+    forever jobs and nested engines.
+
     >>> from engine import Engine, Job
     >>> async def step(): pass
-    >>> stats(Engine(Job(step), Job(step)))
-    '2 jobs: 2 idle'
+    >>> stats(Engine(Job(step), Engine(Job(step))))
+    '2 jobs: 2 idle; 1 engine: 1 idle'
     """
-    counts = Counter(job.state for job in engine.iterate_jobs(scan_engines=True))
-    total = counts.total()
+    kinds = {kind: Counter[State]() for kind in ("job", "forever job", "engine")}
+    for job in engine.iterate_jobs(scan_engines=True):
+        kind = "forever job" if job.forever else "job"
+        kinds[kind if inner_engine(job) is None else "engine"][job.state] += 1
+    told = [_counted(kind, counts) for kind, counts in kinds.items() if counts]
+    return "; ".join(told) or "no jobs"
+
+
+def _counted(kind: str, counts: Counter[State]) -> str:
     told = ", ".join(f"{counts[state]} {state}" for state in State if counts[state])
-    return f"{_count(total, 'job')}: {told}" if total else "no jobs"
+    return f"{_count(counts.total(), kind)}: {told}"
 
 
 # -- the report after a run ----------------------------------------------------------------------

@@ -188,9 +188,13 @@ def test_stats_count_every_state_at_every_depth() -> None:
     bad = Job(boom, critical=False)
     inner = Engine(Job(give, 1), Job(give, 2))
     engine = Engine(bad, Job(give, 3, required=bad, critical=False), inner)
-    assert engine.stats() == "5 jobs: 5 idle"
+    engine.add(Job(endless, forever=True))
+    assert engine.stats() == "4 jobs: 4 idle; 1 forever job: 1 idle; 1 engine: 1 idle"
     assert engine.orchestrate()
-    assert engine.stats() == "5 jobs: 3 finished, 1 failed, 1 skipped"
+    assert engine.stats() == (
+        "4 jobs: 2 finished, 1 failed, 1 skipped; 1 forever job: 1 cancelled; 1 engine: 1 finished"
+    )
+    assert engine.why().startswith("2 jobs finished")
     assert Engine().stats() == "no jobs"
     assert Engine(Job(give, 1)).stats() == "1 job: 1 idle"
 
@@ -241,11 +245,15 @@ def test_the_report_of_a_run_in_which_all_went_wrong(
     inner = Engine(Job(endless, label="i1"), late, label="inner", critical=False)
     engine = Engine(a, b, c, d, e, bus, stubborn, waiting, inner, cancel_grace=0.02)
     assert not engine.orchestrate()
+    assert engine.stats() == (
+        "9 jobs: 1 finished, 3 failed, 3 cancelled, 2 skipped; "
+        "1 forever job: 1 cancelled; 1 engine: 1 failed"
+    )
     lines = report(engine)
     first = lines.index("  slowest:")
     assert lines[:first] == [
         "FAILED - b failed: ValueError: boom; abandoned, may still run: stubborn",
-        "  11 jobs: 1 finished, 4 failed, 4 cancelled, 2 skipped",
+        f"  {engine.stats()}",
         "  failed:",
         "    b !! ValueError: boom [test_listing.py:N, in boom] (2 attempts)",
         "    e !! ValueError: boom [test_listing.py:N, in boom] (not critical)",
