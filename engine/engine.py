@@ -40,7 +40,7 @@ from .run import Run
 from .sequence import Sequence
 from .shutdown import shut_down, tell_of, with_shutdown
 from .text import safe_repr
-from .ticks import State, StopReason, Tick
+from .ticks import LEFT_AT_ONCE, State, StopReason, Tick
 from .verdict import WAS_CANCELLED, Verdict, judge, nodes_at_every_depth
 from .watching import readers_of
 
@@ -502,7 +502,7 @@ class Engine(JobSet):
         conductor, root = self._conductor, self._place
         assert conductor is not None, "this is taken back at the end of the run"
         assert root is not None
-        verdict = self._verdict = Verdict(False, "left at once by a second Ctrl-C", (), 130)
+        verdict = self._verdict = Verdict(False, LEFT_AT_ONCE, (), 130)
         for engine in self, *self._inside():
             engine._conductor = None
         conductor.forsake(verdict.why)

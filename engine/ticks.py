@@ -27,6 +27,9 @@ from typing import Any
 VERSION = 1
 """Version of the JSON form; it grows when a field changes its meaning or goes away."""
 
+LEFT_AT_ONCE = "left at once by a second Ctrl-C"
+"""Why a run has ended that did not come to its end."""
+
 
 class State(StrEnum):
     """Where a job is in its life; the legal ways from one to the next are in engine.plan.
@@ -245,6 +248,11 @@ class RunEnded(Tick):
     why: str
     counts: Mapping[State, int]
     duration: float
+
+    @property
+    def was_left(self) -> bool:
+        """True if a second Ctrl-C ended it in its middle, with nothing shut down."""
+        return self.why == LEFT_AT_ONCE
 
 
 def unfrozen(kind: type[Any]) -> type[Any]:

@@ -18,10 +18,6 @@ TAIL_LINES = 200
 """How many of its last output lines are kept of a job."""
 
 
-LEFT = "left at once"
-"""How the engine begins to tell why a run has ended that was left by a second Ctrl-C."""
-
-
 @dataclass(frozen=True, slots=True)
 class Said:
     """One line of output: when (seconds since the epoch), on which stream, what."""
@@ -240,7 +236,7 @@ class RunFacts:
     @property
     def was_left(self) -> bool:
         """It was left in its middle, by a second Ctrl-C; seen from its end, as it is asked then."""
-        return self.ended is None or self.ended.why.startswith(LEFT)
+        return self.ended is None or self.ended.was_left
 
     def took(self, now: float) -> float:
         """Return for how many seconds it has been running, or ran."""
