@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from .current import said_by
-from .plan import Node, Stop
+from .node import Node, Stop
 from .text import safe_error
 from .ticks import JobStopping
 

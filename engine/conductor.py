@@ -19,7 +19,8 @@ from .current import current, said_by
 from .errors import JobCancelled, name_of
 from .job import NOLABEL
 from .loop import Interrupted, LeaveNow, interrupted_by
-from .plan import Do, Instruction, Node, Plan, Stop
+from .node import Node, Stop
+from .plan import Do, Instruction, Plan
 from .rows import rows
 from .run import Run, logger
 from .text import safe_error, safe_line
@@ -32,7 +33,7 @@ from .ticks import (
     State,
     StopReason,
 )
-from .verdict import WAS_CANCELLED, nodes_at_every_depth
+from .verdict import WAS_CANCELLED
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -220,29 +221,15 @@ class Conductor:
         """The loop has stopped for good: settle all that was going on without it."""
         for timer in self._timers:
             timer.cancel()
-        now = self.loop.time()
-        # The jobs of a nested engine before itself; and all of them before anything is told, as
-        # who is told may ask for more.
-        nodes = list(nodes_at_every_depth(self.plan))[::-1]
-        ended = [(node, node.state) for node in nodes if not node.state.is_over]
-        for node, old in ended:
+        for node in self.plan.nodes_at_every_depth():
             self._forsake(node)
-            if old is State.RUNNING and node.job.pool is not None:
-                for wake in node.job.pool.give_back(node):
-                    wake()
-            node.state = State.CANCELLED if node.attempt else State.SKIPPED
-            node.reason, node.ended_at = reason, now
-        stopping, self.plan.stopping = self.plan.stopping, StopReason.SIGNAL
-        for plan in self.plan, *(node.inner for node in nodes if node.inner is not None):
-            plan.has_begun = plan.is_over = True
-        if stopping is None:
+        is_news = self.plan.stopping is None
+        # All are over before anything is told, as who is told may ask for more.
+        instructions = self.plan.forsake(reason, self.loop.time())
+        if is_news:
             self.run.tell(RunStopping, StopReason.SIGNAL)
-        if self.run.tells:
-            self.run.it_is(self.loop.time())
-            for node, old in ended:
-                self.run.tell_state(
-                    (_TELL, node, old, node.state, reason, max(node.attempt, 1), None)
-                )
+        self._to_do, self._stopped = None, []  # of what was left in its middle
+        self.perform(instructions)
 
     def _forsake(self, node: Node) -> None:
         """The task of `node` is not to begin any more, and nothing to complain that it was not."""

@@ -16,7 +16,7 @@ from .text import safe_line, safe_repr
 
 if TYPE_CHECKING:
     from .conductor import Conductor
-    from .plan import Node
+    from .node import Node
 
 current: ContextVar[Node | None] = ContextVar("job", default=None)
 """The node of the job that runs in this context."""

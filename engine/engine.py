@@ -1,9 +1,9 @@
 """The Engine: a set of jobs that runs as a whole, and is itself a job.
 
-The work is done elsewhere: what is decided in :mod:`engine.plan`, performed in :mod:`engine.run`,
-judged in :mod:`engine.verdict`, shut down in :mod:`engine.shutdown`, computed on graphs in
-:mod:`engine.graph`, shown by :mod:`engine.listing` and :mod:`engine.drawing`.  Here these are put
-together, behind the names that users know.
+The work is done elsewhere: a run is decided in :mod:`engine.plan`, performed in
+:mod:`engine.conductor`, judged in :mod:`engine.verdict`, shut down in :mod:`engine.shutdown`;
+graphs are computed on in :mod:`engine.graph`, shown by :mod:`engine.listing` and
+:mod:`engine.drawing`.  Here these are put together, behind the names that users know.
 """
 
 from __future__ import annotations
@@ -34,14 +34,15 @@ from .graph import needs_of
 from .job import AbstractJob, place
 from .jobset import JobList, JobSet, foreign
 from .listing import debrief, label_of, listing, show, stats
+from .node import Node
 from .options import check_count, check_timeout
-from .plan import Instruction, Node, Plan
+from .plan import Instruction, Plan
 from .run import Run
 from .sequence import Sequence
 from .shutdown import shut_down, tell_of, with_shutdown
 from .text import safe_repr
 from .ticks import LEFT_AT_ONCE, State, StopReason, Tick
-from .verdict import WAS_CANCELLED, Verdict, judge, nodes_at_every_depth
+from .verdict import WAS_CANCELLED, Verdict, judge
 from .watching import readers_of
 
 if TYPE_CHECKING:
@@ -335,12 +336,13 @@ class Engine(JobSet):
         self.check()
         _refuse_spent(self.jobs)
         assert node.inner is not None
-        started = {n.job for n in nodes_at_every_depth(node.inner) if n.attempt or n.began_before}
+        before = node.inner.nodes_at_every_depth()
+        started = {each.job for each in before if each.attempt or each.began_before}
         first_number = self._first_number + len(node.inner.nodes)
-        _unlink(node.inner)
+        node.inner.let_go()
         node.inner = self.make_plan(outer.plan.tells)
         self._first_number = first_number
-        for inner in nodes_at_every_depth(node.inner):
+        for inner in node.inner.nodes_at_every_depth():
             inner.began_before = inner.job in started
         outer.added(node.inner.nodes, node.id or None, first_number, [])
 
@@ -375,7 +377,7 @@ class Engine(JobSet):
         """The run is over at every depth: it is nobody's any more."""
         for engine in self, *self._inside():
             engine._plan = None
-        _unlink(plan)
+        plan.let_go()
         if self._place is not None:
             self._place.job = self._place.plan = None
 
@@ -633,18 +635,6 @@ def _way(job: AbstractJob, needs: Iterable[AbstractJob]) -> JobList:
         way.append(here)
         here = follower[here]
     return way
-
-
-def _unlink(outermost: Plan) -> None:
-    """Cut what leads from the nodes of a plan back to jobs and plans: no cycles are left."""
-    plans = [outermost]
-    for plan in plans:
-        plan.performer = None
-        for node in plan.nodes:
-            if node.inner is not None:
-                plans.append(node.inner)
-                node.inner = None
-            node.job = node.plan = None
 
 
 def _refuse_running(engines: Iterable[Engine], what: str) -> None:

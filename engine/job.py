@@ -1,7 +1,7 @@
 """A job: what to run, and what it needs.
 
 A job says what is to be run and what has to come first; what became of it in a run is kept in its
-:class:`engine.plan.Node`, to which the properties of the job lead.  All that can be checked without
+:class:`engine.node.Node`, to which the properties of the job lead.  All that can be checked without
 a run is checked here, at the line where the user wrote it.
 """
 
@@ -26,7 +26,7 @@ from .ticks import State
 
 if TYPE_CHECKING:
     from .engine import Engine
-    from .plan import Node
+    from .node import Node
     from .sequence import Sequence
 
     Related: TypeAlias = "tuple[AbstractJob, ...] | dict[AbstractJob, None] | None"

@@ -5,16 +5,16 @@ Theory of operation
 
 A plan decides, and does nothing else.  It is told what happened (`settle`: a job ended; `ready`;
 `postpone` and `due`: a retry; `cancel`, `stop`: somebody wants an end; `add`, `link`: the graph
-grew) and answers with a list of instructions for whoever performs it (:mod:`engine.run`): start
-this job, stop that one, tell this change of state, the run is over.  Times come in as numbers.  So
-each decision can be tested as a plain function call.
+grew) and answers with a list of instructions for whoever performs it (:mod:`engine.conductor`):
+start this job, stop that one, tell this change of state, the run is over.  Times come in as
+numbers.  So each decision can be tested as a plain function call.
 
-Each job has a :class:`Node`, which counts in `unmet` the requirements that are not met yet and
-lists those that wait for it.  When a job ends, only these are looked at: the cost of a whole run is
-linear in jobs and requirements.  A node whose count falls to zero is *scheduled*: it enters the
-queue of those ready to start, ordered by insertion.  `_dispatch` starts from that queue as long as
-the window has room, passing over those whose pool is full.  A node that runs holds a slot of the
-window, unless it is forever, and one of its pool, if it has one.
+Each job has a :class:`engine.node.Node`, which counts in `unmet` the requirements that are not met
+yet and lists those that wait for it.  When a job ends, only these are looked at: the cost of a
+whole run is linear in jobs and requirements.  A node whose count falls to zero is *scheduled*: it
+enters the queue of those ready to start, ordered by insertion.  `_dispatch` starts from that queue
+as long as the window has room, passing over those whose pool is full.  A node that runs holds a
+slot of the window, unless it is forever, and one of its pool, if it has one.
 
 The states and their legal transitions are the table `TRANSITIONS`.  A node is *alive* from its
 first start to its end, while it waits for its next attempt too: there is a task for it.
@@ -23,10 +23,11 @@ A run ends in one of two ways.  When no job that is not forever is left *open*, 
 performer for a moment (DRAIN), so that those who listen get the last message, and then stops for
 the reason `done`.  Anything else that ends it - a critical failure, the timeout, a cancellation, a
 signal - stops at once.  To stop is the same in all cases: what never started is skipped, what is
-alive is told to stop; once nothing is alive any more the plan is over.
+alive is told to stop; once nothing is alive any more the plan is over.  Only a plan whose performer
+is gone in its middle does not end: it is told so (`forsake`), and is over.
 
 A nested engine is one node here and a plan of its own (`Node.inner`).  The two meet only where the
-nested engine never starts: then everything in it is skipped.
+nested engine never starts, and everything in it is skipped, or is forsaken.
 """
 
 from __future__ import annotations
@@ -35,14 +36,12 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum, auto
-from types import TracebackType
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 from .errors import name_of
+from .node import Node, Stop
 from .pool import Pool
 from .ticks import State, StopReason
-
-T = TypeVar("T")
 
 IDLE, SCHEDULED, RUNNING = State.IDLE, State.SCHEDULED, State.RUNNING
 FINISHED, FAILED = State.FINISHED, State.FAILED
@@ -95,127 +94,6 @@ TELL = Do.TELL  # looked up for every job
 
 Instruction: TypeAlias = "Node | tuple[Any, ...]"
 """A node: start it, or its next attempt.  Anything else: a `Do` and what goes with it."""
-
-
-class Stop(Enum):
-    """Who asked a job to stop."""
-
-    HAND = auto()
-    RUN = auto()
-    TIMEOUT = auto()
-
-
-class Rare(Generic[T]):
-    """An attribute that most nodes never set: it takes room in those only that do.
-
-    Each that a node has takes time to set, and the garbage collector looks at it again and again.
-    """
-
-    def __init__(self, default: T) -> None:
-        self.default = default
-
-    def __set_name__(self, owner: type[Node], name: str) -> None:
-        self.name = name
-
-    def __get__(self, node: Node, owner: type[Node]) -> T:
-        if node.rare is None:
-            return self.default
-        value: T = node.rare.get(self.name, self.default)
-        return value
-
-    def __set__(self, node: Node, value: T) -> None:
-        if node.rare is None:
-            if value is self.default:
-                return
-            node.rare = {}
-        node.rare[self.name] = value
-
-
-class Node:
-    """The place of one job in one run: what it waits for, how far it got, what became of it.
-
-    Attributes:
-        job: the job, of which the plan reads `forever`, `critical`, `notify` and `pool`.
-        plan: the plan it is part of.
-        order: its place in the order of insertion, from 0.
-        id: how ticks call it; empty as long as nobody reads them.
-        inner: the plan of a nested engine, else None.
-        state: see `TRANSITIONS`.
-        reason: why it is in that state, where that needs saying.
-        unmet: how many of its requirements are not met.
-        required_by: nodes that start once it is finished (None: there is none).
-        followed_by: nodes that start once it is over.
-        is_ready: for those that wait for a forever job.
-        attempt: how many times it was started.
-        stop: who asked it to stop, and why; None if nobody did.
-        is_blamed: it was skipped because of another job, not because the run ended.
-        is_abandoned: it was told to stop, and did not in time.
-        is_shut: its coshutdown has been called.
-        result, exception: what it returned, what it raised.
-        traceback: that of the exception, as it was raised.
-        began_before: it was started in an earlier attempt of its engine, by another node.
-        started_at, ended_at: when, on the performer's clock.
-        handle: for the performer; unknown to the plan.
-        rare: those of all these that are `Rare`, as far as they were set.
-    """
-
-    __slots__ = (
-        "attempt",
-        "ended_at",
-        "followed_by",
-        "handle",
-        "id",
-        "inner",
-        "job",
-        "order",
-        "plan",
-        "rare",
-        "required_by",
-        "result",
-        "started_at",
-        "state",
-        "unmet",
-    )
-
-    reason = Rare("")
-    stop: Rare[tuple[Stop, str] | None] = Rare(None)
-    is_ready = Rare(False)
-    is_blamed = Rare(False)
-    is_abandoned = Rare(False)
-    is_shut = Rare(False)
-    began_before = Rare(False)
-    exception: Rare[BaseException | None] = Rare(None)
-    traceback: Rare[TracebackType | None] = Rare(None)
-
-    def __init__(self, job: Any, plan: Plan, order: int) -> None:
-        self.job = job
-        self.plan: Plan | None = plan
-        self.order = order
-        self.id = ""
-        self.inner: Plan | None = None
-        self.state = IDLE
-        self.unmet = 0
-        self.required_by: list[Node] | None = None
-        self.followed_by: list[Node] | None = None
-        self.attempt = 0
-        self.result: Any = None
-        self.started_at: float | None = None
-        self.ended_at: float | None = None
-        self.handle: Any = None
-        self.rare: dict[str, Any] | None = None
-
-    @property
-    def is_alive(self) -> bool:
-        """True from its first start to its end."""
-        return self.state is RUNNING or (self.state is SCHEDULED and self.attempt > 0)
-
-    @property
-    def is_passive(self) -> bool:
-        """True for what makes no progress by itself: forever jobs and nested engines."""
-        return self.inner is not None or bool(self.job.forever)
-
-    def __repr__(self) -> str:
-        return f"<Node {self.order} {name_of(self.job)} {self.state}>"
 
 
 class ReadyQueue:
@@ -519,7 +397,49 @@ class Plan:
                     self._end(node, SKIPPED, reason, now, out)
         return out
 
+    def forsake(self, reason: str, now: float) -> list[Instruction]:
+        """The performer is gone in the middle of it: all that was going on is over, at every depth.
+
+        Nobody is told to stop any more; what was started is cancelled, the rest skipped.
+        """
+        out: list[Instruction] = []
+        self.has_begun = self._more = True  # there is nobody who could be asked for more
+        self.stopping = StopReason.SIGNAL
+        for node in reversed(self.nodes):
+            if node.is_alive:
+                if node.inner is not None:  # its jobs before itself
+                    out += node.inner.forsake(reason, now)
+                self._leave(node, CANCELLED, reason, now, out)
+            elif not node.state.is_over:
+                self._end(node, SKIPPED, reason, now, out)
+            node.required_by = node.followed_by = None
+        self._be_over()
+        return out
+
+    def let_go(self) -> None:
+        """Cut what leads from its nodes, at every depth, to jobs and plans: no cycle is left."""
+        plans = [self]
+        for plan in plans:
+            plan.performer = None
+            for node in plan.nodes:
+                if node.inner is not None:
+                    plans.append(node.inner)
+                    node.inner = None
+                node.job = node.plan = None
+
     # -- looking at it -----------------------------------------------------------------------
+
+    def nodes_at_every_depth(self) -> Iterator[Node]:
+        """Give its nodes, those of a nested engine right after its own."""
+        stack = [iter(self.nodes)]
+        while stack:
+            for node in stack[-1]:
+                yield node
+                if node.inner is not None:
+                    stack.append(iter(node.inner.nodes))
+                    break
+            else:
+                stack.pop()
 
     @property
     def is_ok(self) -> bool:
@@ -820,8 +740,11 @@ class Plan:
                 if self._drains == 1:
                     out.append((Do.DRAIN,))
         if self.stopping is not None and not self.alive:
-            self.is_over = True
-            for pool, _ in self._others:
-                if pool is not None:
-                    pool.leave(self.wake)
+            self._be_over()
             out.append((Do.OVER,))
+
+    def _be_over(self) -> None:
+        self.is_over = True
+        for pool, _ in self._others:
+            if pool is not None:
+                pool.leave(self.wake)

@@ -7,7 +7,8 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from .listing import label_of
-from .plan import Node, Plan
+from .node import Node
+from .plan import Plan
 from .text import safe_line
 from .ticks import JobRow, unfrozen
 

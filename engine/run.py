@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 from .attempts import most_attempts
 from .errors import Stuck, names_of
-from .plan import Node, Plan
+from .node import Node
+from .plan import Plan
 from .rows import rows_of
 from .text import safe_error, safe_line
 from .ticks import (

@@ -11,7 +11,8 @@ from signal import SIGINT, Signals
 from typing import TYPE_CHECKING
 
 from .errors import JobAbandoned, JobCancelled, JobSkipped, name_of, names_of
-from .plan import Node, Plan, Stop
+from .node import Node, Stop
+from .plan import Plan
 from .text import safe_error
 from .ticks import State, StopReason
 
@@ -96,22 +97,9 @@ def judge(
     return Verdict(False, why, tuple(explanation), status, dict(shutdown_failures))
 
 
-def nodes_at_every_depth(plan: Plan) -> Iterable[Node]:
-    """Give the nodes of `plan`, those of a nested engine right after its own."""
-    stack = [iter(plan.nodes)]
-    while stack:
-        for node in stack[-1]:
-            yield node
-            if node.inner is not None:
-                stack.append(iter(node.inner.nodes))
-                break
-        else:
-            stack.pop()
-
-
 def counts_of(plan: Plan) -> dict[State, int]:
     """Return how many nodes are in each state, at every depth; zeros are left out."""
-    return dict(Counter(node.state for node in nodes_at_every_depth(plan)))
+    return dict(Counter(node.state for node in plan.nodes_at_every_depth()))
 
 
 def add_note_once(error: BaseException, note: str) -> None:
@@ -195,7 +183,7 @@ def _cancelled_run(plan: Plan) -> str:
 
 def _good_news(plan: Plan, duration: float) -> str:
     # What is counted is what the monitor counts: the jobs in nested engines, not these themselves.
-    nodes = nodes_at_every_depth(plan)
+    nodes = plan.nodes_at_every_depth()
     counts = Counter([n.state for n in nodes if n.inner is None and not n.job.forever])
     jobs = "job" if counts[State.FINISHED] == 1 else "jobs"
     news = [f"{counts[State.FINISHED]} {jobs} finished in {duration:.1f}s"]

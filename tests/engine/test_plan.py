@@ -95,7 +95,7 @@ class Bench:
     def __getattr__(self, name: str) -> Any:
         """``bench.settle("a", FINISHED)``: a step of the plan; what it says, in short words."""
         step = getattr(self.plan, name)
-        takes_time = name in {"begin", "settle", "ready", "cancel", "stop", "drained", "forgo"}
+        takes_time = name not in {"postpone", "due", "dispatch"}
 
         def call(*args: Any) -> list[str]:
             nodes = [self.nodes.get(arg, arg) if isinstance(arg, str) else arg for arg in args]
@@ -686,6 +686,33 @@ def test_once_over_it_says_nothing_any_more() -> None:
     assert bench.dispatch() == []
     assert bench.cancel("a", "late") == []
     assert bench.ready("a") == []
+
+
+def test_without_its_performer_it_is_over_at_once_at_every_depth() -> None:
+    pool = Pool(1)
+    bench, inside = Bench(), Bench()
+    inside.job("in a")
+    bench.job("a").inner = inside.plan
+    bench.job("over")
+    for name in "bc":
+        bench.job(name, pool=pool)
+    bench.job("d", requires=["b"])
+    bench.begin()
+    inside.begin()
+    bench.settle("over", FINISHED)
+    assert bench.forsake("left") == [
+        "d: idle -> skipped (left)",
+        "c: scheduled -> skipped (left)",
+        "b: running -> cancelled (left)",
+        "in a: running -> cancelled (left)",
+        "a: running -> cancelled (left)",
+    ]
+    assert bench.plan.is_over
+    assert inside.told([]) == []
+    assert inside.plan.is_over
+    assert pool.holders == ()
+    pool.take("somebody")
+    assert pool.give_back("somebody") == ()
 
 
 # -- a graph that grows ----------------------------------------------------------------------
