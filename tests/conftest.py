@@ -23,6 +23,9 @@ from tests.terminal import Terminal
 
 pytest_plugins = ["engine.testing.pytest_plugin", "pytester"]
 
+BUSY = 15.0
+"""Seconds that a busy machine may take for what a quiet one does at once."""
+
 hypothesis.settings.register_profile("quick", max_examples=50, deadline=None)
 hypothesis.settings.register_profile("full", max_examples=1000, deadline=None)
 
@@ -82,6 +85,15 @@ def count(
         return chosen
 
     return choose
+
+
+@pytest.fixture
+def at_most(pytestconfig: pytest.Config) -> Callable[[float], float]:
+    """``at_most(0.5)``: the seconds that something may take.
+
+    That long in ``make promises``; in ``make test``, whose machine may be busy, a while longer.
+    """
+    return lambda seconds: seconds if pytestconfig.getoption("full") else seconds + BUSY
 
 
 @pytest.fixture(scope="session", autouse=True)

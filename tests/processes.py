@@ -120,6 +120,15 @@ def send(pids: Iterable[int], number: signal.Signals) -> None:
             os.kill(pid, number)
 
 
+def pause(seconds: float) -> None:
+    """Let others come to what they are about to do, of which nothing tells that they did.
+
+    In pieces, so that a machine that stalls does not take the time from them.
+    """
+    for _ in looks(seconds, seconds / 10):
+        pass
+
+
 def wait_until(condition: Callable[[], object], timeout: float, what: str) -> None:
     """Poll another process's doing; a TimeoutError says ``what`` was waited for."""
     if not any(condition() for _ in looks(timeout, POLL)):

@@ -27,14 +27,28 @@ STEP = 0.05
 """Seconds between two reports of a job."""
 
 
-async def work(seconds: float, name: str) -> str:
-    """Report and print until the time is over."""
+class Hold:
+    """Keeps a run going for as long as there is a file; one that is not named is gone."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.gone = asyncio.Event()
+
+    def look(self) -> None:
+        """See whether it is gone."""
+        if self.path is None or not self.path.exists():
+            self.gone.set()
+
+
+async def work(seconds: float, name: str, hold: Hold) -> str:
+    """Report and print until the time is over, and nothing holds the run."""
     steps = max(int(seconds / STEP), 1)
     for step in range(steps):
         report(f"step {step}", done=step, total=steps)
         if step % 10 == 0:
             print(f"{name} printed {step}")
         await asyncio.sleep(STEP)
+    await hold.gone.wait()
     return name
 
 
@@ -45,10 +59,11 @@ async def broken(seconds: float) -> None:
     raise ValueError("it broke")
 
 
-async def bus() -> None:
+async def bus(hold: Hold) -> None:
     """Go on for ever."""
     beat = 0
     while True:
+        hold.look()
         output(f"beat {beat}")
         beat += 1
         await asyncio.sleep(0.2)
@@ -116,7 +131,7 @@ class Gap:
             last = now
 
 
-def jobs(seconds: float, count: int, gap: Gap) -> list[AbstractJob]:
+def jobs(seconds: float, count: int, gap: Gap, hold: Hold) -> list[AbstractJob]:
     """Make the jobs that are always there."""
     digits = len(str(count - 1))
 
@@ -124,18 +139,20 @@ def jobs(seconds: float, count: int, gap: Gap) -> list[AbstractJob]:
         return f"load{number:0{max(digits, 2)}d}"
 
     loads = [
-        Job(work, seconds * (1 + number % 3) / 3, name(number), label=name(number))
+        Job(work, seconds * (1 + number % 3) / 3, name(number), hold, label=name(number))
         for number in range(count)
     ]
-    collect = Job(work, STEP, "collect", label="collect", required=loads, coshutdown=slow_shutdown)
+    collect = Job(
+        work, STEP, "collect", hold, label="collect", required=loads, coshutdown=slow_shutdown
+    )
     failing = Job(broken, min(seconds / 4, 0.5), label="broken", critical=False)
-    never = Job(work, STEP, "never", label="never", required=failing, critical=False)
+    never = Job(work, STEP, "never", hold, label="never", required=failing, critical=False)
     return [
         *loads,
         collect,
         failing,
         never,
-        Job(bus, forever=True, label="bus", coshutdown=slow_shutdown),
+        Job(bus, hold, forever=True, label="bus", coshutdown=slow_shutdown),
         Job(gap.measure, forever=True, label="gap"),
     ]
 
@@ -179,6 +196,7 @@ def main() -> None:
     parser.add_argument("--grace", type=float, default=5)
     parser.add_argument("--window", type=int)
     parser.add_argument("--note", type=Path)
+    parser.add_argument("--hold", type=Path, help="go on for as long as there is this file")
     parser.add_argument("--break-drawing", type=int)
     parser.add_argument("--thread", action="store_true", help="the main thread only waits")
     given = parser.parse_args()
@@ -186,7 +204,7 @@ def main() -> None:
         break_drawing(given.break_drawing)
     gap = Gap()
     engine = EngineCurses(
-        *jobs(given.seconds, given.jobs, gap),
+        *jobs(given.seconds, given.jobs, gap, Hold(given.hold)),
         *(EXTRAS[name](given.seconds) for name in given.extras),
         ui=given.ui,
         label="play",

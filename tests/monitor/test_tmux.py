@@ -169,7 +169,7 @@ def test_stream_prints_what_was_missed_and_what_comes(play: Play) -> None:
     terminal = play.start("--seconds", "3")
     terminal.wait_for("FAILED")
     terminal.send_keys("S")
-    terminal.wait_for("finished")
+    terminal.wait_for("failed")
     assert not terminal.alternate_on()
     left = play.ended(0)
     assert len(re.findall(r"\+\d+s +broken +failed", left)) == 1
@@ -196,6 +196,7 @@ def test_stop_and_continue(play: Play) -> None:
         play.type("clear; fg")
         terminal.wait_for(UP)
         assert terminal.alternate_on()
+    play.let_go()
     terminal.wait_for("verdict True")
     terminal.wait_for(re.compile(r"prompt> *\n*$"))
     assert terminal.stty() == before
@@ -209,13 +210,14 @@ def test_stop_background_and_back_in_front(play: Play) -> None:
     terminal.send_keys("C-z")
     terminal.wait_for("Stopped")
     play.type("bg")
-    terminal.wait_for(re.compile(r"load00 +finished"))
+    terminal.wait_for(re.compile(r"load00 +running +9\d%"))
     assert not terminal.alternate_on()
     play.type("echo $((40 + 2)) typed")
     terminal.wait_for("42 typed")
     play.type("fg")
     terminal.wait_for(UP)
     assert terminal.alternate_on()
+    play.let_go()
     terminal.wait_for("verdict True")
     assert play.note()["status"] == 0
 
@@ -236,6 +238,7 @@ def test_stopped_by_a_signal_from_elsewhere(play: Play) -> None:
     terminal.send_keys("C-z")
     terminal.wait_for("Stopped")
     play.type("clear; fg")
+    play.let_go()
     terminal.wait_for("verdict True")
     assert not terminal.alternate_on()
     terminal.wait_for(re.compile(r"prompt> *\n*$"))
@@ -251,6 +254,7 @@ def test_started_in_the_background(play: Play) -> None:
     screen = terminal.wait_for(re.compile(r"^pid \d+", re.MULTILINE))
     assert "Running" in screen
     pid = int(re.findall(r"^pid (\d+)", screen, re.MULTILINE)[0])
+    play.let_go()
     terminal.wait_for("verdict True")
     assert play.note()["status"] == 0
     assert not terminal.alternate_on()
@@ -294,7 +298,7 @@ def test_hang_up(play: Play) -> None:
 
 
 def test_hang_up_that_is_ignored(terminal: Terminal, play: Play) -> None:
-    line = f"trap '' HUP; exec {shlex.join(PLAY)} --seconds 2 --note {play.note_path}"
+    line = f"trap '' HUP; exec {shlex.join(play.command)} --seconds 2"
     terminal.start(["sh", "-c", line], cwd=ROOT)
     terminal.wait_for(UP)
     pid = terminal.pid

@@ -20,7 +20,7 @@ from random import Random
 
 import pytest
 
-from tests.processes import wait_until
+from tests.processes import pause, wait_until
 
 ROOT = Path(__file__).parent.parent.parent
 MARGIN = 0.5
@@ -83,7 +83,9 @@ def test_at_every_turn_of_the_loop(name: str) -> None:
             assert shut >= job.get("started", 0), (run["turn"], job)
 
 
-def test_from_outside_at_any_moment(count: Callable[[int, int], int]) -> None:
+def test_from_outside_at_any_moment(
+    count: Callable[[int, int], int], at_most: Callable[[float], float]
+) -> None:
     rng = Random(5)
     for _ in range(count(6, 50)):
         name = rng.choice(list(GRACE))
@@ -97,14 +99,14 @@ def test_from_outside_at_any_moment(count: Callable[[int, int], int]) -> None:
             took = time.monotonic() - sent
         assert process.returncode == EXIT[number], f"{name} {number}"
         assert out.count("shutdown") == 1, f"{name} {number}"
-        assert took <= GRACE[name] + MARGIN, f"{name} {number} took {took:.2f} s"
+        assert took <= at_most(GRACE[name] + MARGIN), f"{name} {number} took {took:.2f} s"
 
 
 @pytest.mark.parametrize(
     ("name", "sign"),
     [("blocked", "started"), ("long cleanup", "cleaning up"), ("long shutdown", "shutdown")],
 )
-def test_a_second_one_leaves_now(name: str, sign: str) -> None:
+def test_a_second_one_leaves_now(name: str, sign: str, at_most: Callable[[float], float]) -> None:
     with program(name) as process:
         wait_for(process, "started")
         if sign == "shutdown":
@@ -116,10 +118,11 @@ def test_a_second_one_leaves_now(name: str, sign: str) -> None:
             process.wait(0.2)  # the first one is patient
         # On a busy machine it may not have come through yet, and two that wait count as one.
         wait_until(lambda: not pending(process.pid), 30, "the first signal to come through")
+        pause(0.1)
         process.send_signal(signal.SIGINT)
         sent = time.monotonic()
         _, err = process.communicate(timeout=30)
         took = time.monotonic() - sent
     assert process.returncode == EXIT[signal.SIGINT]
     assert "KeyboardInterrupt" in err
-    assert took <= MARGIN, f"{took:.2f} s"
+    assert took <= at_most(MARGIN), f"{took:.2f} s"

@@ -13,17 +13,18 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 
 from tests.monitor.playing import UP, Play, assert_given_back
-from tests.processes import wait_until
+from tests.processes import pause, wait_until
 from tests.terminal import Terminal
 
 GAP = 0.1
 """Seconds that the loop may be late, whatever happens to the terminal."""
 
+TRIES = 4
 QUICK = ["--seconds", "0.6"]
 LONG = ["--seconds", "20"]
 FINISHED = 7
@@ -55,7 +56,8 @@ def signals(*numbers: signal.Signals) -> Callable[[Terminal], object]:
         pid = terminal.pid
         for number in numbers:
             os.kill(pid, number)
-            time.sleep(0.05)
+            if number is not numbers[-1]:
+                terminal.wait_for("stopping")
 
     return send
 
@@ -80,7 +82,9 @@ ENDINGS = [
     Ending("Ctrl-C, stubborn job", [*LONG, "stubborn", "--grace", "0.2"], 130, keys("C-c")),
     Ending("SIGTERM", LONG, 143, signals(signal.SIGTERM)),
     Ending("SIGHUP", LONG, 129, signals(signal.SIGHUP)),
-    Ending("SIGTERM, then SIGINT", LONG, 130, signals(signal.SIGTERM, signal.SIGINT)),
+    Ending(
+        "SIGTERM, then SIGINT", [*LONG, "stubborn"], 130, signals(signal.SIGTERM, signal.SIGINT)
+    ),
     Ending("SIGTERM, run in a thread", [*LONG, "--thread"], 143, signals(signal.SIGTERM)),
     Ending("SIGHUP, run in a thread", [*LONG, "--thread"], 129, signals(signal.SIGHUP)),
     Ending("SIGQUIT by key", LONG, 131, keys("C-\\")),
@@ -114,6 +118,7 @@ def test_the_terminal_is_given_back(tmp_path: Path, count: Callable[[int, int], 
             if ending.act is not None:
                 time.sleep(random.uniform(0, 0.2))
                 ending.act(terminal)
+            play.let_go()
             try:
                 assert terminal.exit_status() == ending.status
                 assert_given_back(terminal)
@@ -124,7 +129,9 @@ def test_the_terminal_is_given_back(tmp_path: Path, count: Callable[[int, int], 
                 raise
 
 
-def test_the_second_control_c_leaves_within_half_a_second(tmp_path: Path) -> None:
+def test_the_second_control_c_leaves_within_half_a_second(
+    tmp_path: Path, at_most: Callable[[float], float]
+) -> None:
     with a_play(tmp_path / "play") as play:
         terminal = play.start(*LONG, "stubborn")
         pid = terminal.pid
@@ -133,26 +140,37 @@ def test_the_second_control_c_leaves_within_half_a_second(tmp_path: Path) -> Non
         os.kill(pid, signal.SIGINT)
         before = time.monotonic()
         play.note()
-        assert time.monotonic() - before < 0.5
+        assert time.monotonic() - before < at_most(0.5)
         left = play.ended(130)
         assert re.search("left (after|at once)", left)
         assert "counts" not in left, "one line, not a summary"
 
 
-def gap_of(trial: Callable[[], dict[str, Any]], tries: int = 3) -> float:
-    """The smallest of the largest gaps of some runs: a busy machine makes gaps of its own."""
-    smallest = float("inf")
-    for _ in range(tries):
-        note = trial()
-        assert len(note["finished"]) == FINISHED
-        smallest = min(smallest, note["gap"])
-        if smallest < GAP:
-            break
-    return smallest
+Trial: TypeAlias = Callable[[], dict[str, Any]]
+
+
+@pytest.fixture
+def no_gap(pytestconfig: pytest.Config) -> Callable[[Trial], None]:
+    """``no_gap(trial)``: check that the loop is not late in one of some runs.
+
+    In one, and in ``make test`` by no more than half a second, as a busy machine makes gaps of its
+    own; what holds the loop here would do so for longer, and every time.
+    """
+    bound = GAP if pytestconfig.getoption("full") else 5 * GAP
+
+    def check(trial: Trial) -> None:
+        gaps: list[float] = []
+        while not gaps or min(gaps) >= bound:
+            assert len(gaps) < TRIES, gaps
+            note = trial()
+            assert len(note["finished"]) == FINISHED
+            gaps.append(note["gap"])
+
+    return check
 
 
 def test_a_stopped_terminal_does_not_hold_the_run(
-    tmp_path: Path, count: Callable[[int, int], int]
+    tmp_path: Path, count: Callable[[int, int], int], no_gap: Callable[[Trial], None]
 ) -> None:
     """As Ctrl-S does it, or a link that hangs: nobody reads what we write."""
     seconds = count(2, 5)
@@ -165,7 +183,7 @@ def test_a_stopped_terminal_does_not_hold_the_run(
             play.ended(0)
             return play.note()
 
-    assert gap_of(trial) < GAP
+    no_gap(trial)
 
 
 @contextmanager
@@ -189,22 +207,26 @@ def test_a_run_that_ends_while_the_terminal_is_stopped(tmp_path: Path) -> None:
         assert left.index("7 jobs finished") < left.index("verdict True")
 
 
-def test_the_second_control_c_while_the_terminal_is_stopped(tmp_path: Path) -> None:
+def test_the_second_control_c_while_the_terminal_is_stopped(
+    tmp_path: Path, at_most: Callable[[float], float]
+) -> None:
     with a_play(tmp_path / "play") as play:
         terminal = play.start(*LONG, "stubborn", columns=300, rows=100)
         pid = terminal.pid
         with stopped(terminal):
             time.sleep(1.5)  # frames pile up
             os.kill(pid, signal.SIGINT)
-            time.sleep(0.2)
+            pause(0.2)
             os.kill(pid, signal.SIGINT)
             before = time.monotonic()
             play.note()
-            assert time.monotonic() - before < 0.5
+            assert time.monotonic() - before < at_most(0.5)
         play.ended(130)
 
 
-def test_the_flow_control_key_stops_nothing(tmp_path: Path) -> None:
+def test_the_flow_control_key_stops_nothing(
+    tmp_path: Path, no_gap: Callable[[Trial], None]
+) -> None:
     def trial() -> dict[str, Any]:
         with a_play(tmp_path / "play") as play:
             terminal = play.start("--seconds", "1.5")
@@ -213,21 +235,25 @@ def test_the_flow_control_key_stops_nothing(tmp_path: Path) -> None:
             play.ended(0)
             return play.note()
 
-    assert gap_of(trial) < GAP
+    no_gap(trial)
 
 
 @pytest.mark.parametrize("columns", [1, 80, 200])
-def test_no_size_slows_the_run(tmp_path: Path, columns: int) -> None:
+def test_no_size_slows_the_run(
+    tmp_path: Path, columns: int, no_gap: Callable[[Trial], None]
+) -> None:
     def trial() -> dict[str, Any]:
         with a_play(tmp_path / "play") as play:
             play.start("--seconds", "0.6", columns=columns, rows=columns // 3 or 1, wait="")
             play.ended(0)
             return play.note()
 
-    assert gap_of(trial) < GAP
+    no_gap(trial)
 
 
-def test_a_resize_storm_does_not_slow_the_run(tmp_path: Path) -> None:
+def test_a_resize_storm_does_not_slow_the_run(
+    tmp_path: Path, no_gap: Callable[[Trial], None]
+) -> None:
     def trial() -> dict[str, Any]:
         with a_play(tmp_path / "play") as play:
             terminal = play.start("--seconds", "1.5")
@@ -235,7 +261,7 @@ def test_a_resize_storm_does_not_slow_the_run(tmp_path: Path) -> None:
             play.ended(0)
             return play.note()
 
-    assert gap_of(trial) < GAP
+    no_gap(trial)
 
 
 def test_hang_up(tmp_path: Path) -> None:
@@ -249,6 +275,7 @@ def test_background(tmp_path: Path) -> None:
     with a_play(tmp_path / "play") as play:
         terminal = play.start_shell()
         before = terminal.stty()
+        play.let_go()
         play.type("$PLAY --seconds 0.6 &")
         terminal.wait_for("verdict True")
         note = play.note()
