@@ -69,7 +69,7 @@ class Once:
 
 
 @atexit.register
-def _closeunstarted() -> None:
+def _close_unstarted() -> None:
     while unstarted:
         unstarted.pop().close()
 

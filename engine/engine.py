@@ -32,7 +32,7 @@ from .errors import (
 )
 from .graph import needs_of
 from .job import AbstractJob, place
-from .jobset import JobList, JobSet, foreign
+from .jobset import JobSet, foreign
 from .listing import debrief, label_of, listing, show, stats
 from .node import Node
 from .options import check_count, check_timeout
@@ -175,12 +175,9 @@ class Engine(JobSet):
             holder = need.engine
             if holder is not self and (holder is not None or is_running):
                 raise foreign(job, need, self)
-        if not is_running:
-            return
-        upstream = dict.fromkeys(needs)
-        for need in graphs.upstream(self._jobs, needs_of, upstream):
-            if need is job:
-                raise CycleError(_way(job, upstream))
+        cycle = graphs.cycle_through(job, needs_of, needs) if is_running else []
+        if cycle:
+            raise CycleError(cycle)
 
     def after_relation(
         self, job: AbstractJob, how: str, changes: Iterable[AbstractJob], remove: bool
@@ -274,33 +271,40 @@ class Engine(JobSet):
         conductor = Conductor(run, self, plan)
         timeout = self.timeout if timeout is None else timeout
         async with self._at_work_with(conductor, is_outermost=True):
-            begin = root.started_at = run.loop.time()
+            root.started_at = run.loop.time()
             root.state, root.attempt = State.RUNNING, 1
             run.started(plan, self.jobs_window, timeout)
             self._warn_of_inner_queues(run)
             await conductor.conduct(timeout)
             await self._finish(conductor)
-            for error in self.shutdown_failures.values():
-                if not isinstance(error, Exception | asyncio.CancelledError):
-                    run.interrupt(error)
-            verdict = self._verdict = judge(
-                plan,
-                duration=run.loop.time() - begin,
-                timeout=timeout,
-                signal=conductor.signal,
-                error=run.stuck,
-                interruption=run.interruption,
-                shutdown_failures=self.shutdown_failures,
-            )
-            root.ended_at = run.loop.time()
-            if verdict.ok:
-                root.state, root.result = State.FINISHED, True
-            else:
-                cancelled = conductor.cancelled is not None
-                root.state = State.CANCELLED if cancelled else State.FAILED
-                root.exception, root.reason = self._failed(verdict), verdict.why
-            run.ended(plan, verdict, root.ended_at - begin)
+            verdict = self._end(conductor, root, timeout)
         _raise_first(run.take_interruption(), conductor.take_cancelled(), run.take_stuck())
+        return verdict
+
+    def _end(self, conductor: Conductor, root: Node, timeout: float | None) -> Verdict:
+        """Judge a run of the outermost engine, and tell that it has ended."""
+        run, plan, faults = conductor.run, conductor.plan, self.shutdown_failures
+        for error in faults.values():
+            if not isinstance(error, Exception | asyncio.CancelledError):
+                run.interrupt(error)
+        root.ended_at = run.loop.time()
+        duration = root.ended_at - (root.started_at or 0.0)
+        verdict = self._verdict = judge(
+            plan,
+            duration=duration,
+            timeout=timeout,
+            signal=conductor.signal,
+            error=run.stuck,
+            interruption=run.interruption,
+            shutdown_failures=faults,
+        )
+        if verdict.ok:
+            root.state, root.result = State.FINISHED, True
+        else:
+            cancelled = conductor.cancelled is not None
+            root.state = State.CANCELLED if cancelled else State.FAILED
+            root.exception, root.reason = self._failed(verdict), verdict.why
+        run.ended(plan, verdict, duration)
         return verdict
 
     async def _conduct_inside(self, node: Node) -> Verdict:
@@ -616,25 +620,6 @@ class Engine(JobSet):
 
 _place = attrgetter("_place")
 _tick = Engine.tick  # as it is here: a test may put a spy in its place
-
-
-def _way(job: AbstractJob, needs: Iterable[AbstractJob]) -> JobList:
-    """Return the cycle that `job` would close by waiting for `needs`, which wait for it."""
-    follower: dict[AbstractJob, AbstractJob] = dict.fromkeys(needs, job)
-    waiting = list(follower)
-    while waiting:
-        here = waiting.pop()
-        if here is job:
-            break
-        for need in needs_of(here):
-            if need not in follower:
-                follower[need] = here
-                waiting.append(need)
-    way, here = [job], follower[job]
-    while here is not job:
-        way.append(here)
-        here = follower[here]
-    return way
 
 
 def _refuse_running(engines: Iterable[Engine], what: str) -> None:

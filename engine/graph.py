@@ -127,6 +127,33 @@ def _cycle_among(left: Collection[T], needs: Needs[T]) -> list[T]:
     return cycle[first:] + cycle[:first]
 
 
+def cycle_through(node: T, needs: Needs[T], new: Iterable[T]) -> list[T]:
+    """Return the cycle that would come about if `node` needed `new` too; ``[]`` if none would.
+
+    As that of `find_cycle`, but it starts with `node`.
+
+    >>> cycle_through("a", {"a": "", "b": "a", "c": "b"}.__getitem__, ["c"])
+    ['a', 'b', 'c']
+    """
+    follower = dict.fromkeys(new, node)
+    waiting = list(follower)
+    while waiting:
+        here = waiting.pop()
+        if here == node:
+            break
+        for need in needs(here):
+            if need not in follower:
+                follower[need] = here
+                waiting.append(need)
+    else:
+        return []
+    cycle, here = [node], follower[node]
+    while here != node:
+        cycle.append(here)
+        here = follower[here]
+    return cycle
+
+
 # --- neighbours
 
 

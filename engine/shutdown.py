@@ -16,6 +16,7 @@ from .coruns import Job
 from .current import current
 from .errors import name_of
 from .job import AbstractJob
+from .jobset import JobSet
 from .loop import LeaveNow
 from .text import safe_error
 
@@ -168,7 +169,7 @@ class _Sweep:
         late = [task for task in self.tasks if not task.done()]
         for task in late:
             task.cancel()
-        bounded = {task for task in late if hasattr(self.tasks[task], "orchestrate")}
+        bounded = {task for task in late if isinstance(self.tasks[task], JobSet)}
         await self._turn()
         if bounded:
             await self._wait(bounded, _LAST_TURNS, asyncio.ALL_COMPLETED)
