@@ -74,19 +74,19 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
         )
     own = _own_loop()
     is_inside = own.is_running()  # our own loop has called this, from a job say
-    left: list[Callable[[], None]] = []
-    outer = _if_left.set(left)
+    signals = _Signals()
+    outer = _signals.set(signals)
     result: T
     try:
         if not _is_loop_running():
-            with _Signals() as signals:
+            with signals:
                 result = _drive(own.get(), coroutine, signals)
         else:
             # Where it is our own loop that waits the helper makes another.
-            result = _drive_elsewhere(None if is_inside else own.get(), coroutine)
+            result = _drive_elsewhere(None if is_inside else own.get(), coroutine, signals)
     except LeaveNow as error:
         try:
-            for call in left:
+            for call in signals.if_left:
                 call()
         finally:
             if not is_inside:
@@ -96,14 +96,12 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
         # With its traceback, which says where the program was.
         raise KeyboardInterrupt().with_traceback(error.__traceback__) from None
     finally:
-        _if_left.reset(outer)
+        _signals.reset(outer)
     return result
 
 
-_if_left: contextvars.ContextVar[list[Callable[[], None]] | None] = contextvars.ContextVar(
-    "if_left", default=None
-)
-"""What the `run` that goes on calls if it is left in its middle."""
+_signals: contextvars.ContextVar[_Signals | None] = contextvars.ContextVar("signals", default=None)
+"""Those of the `run` that goes on, or of one round it."""
 
 
 def if_left(call: Callable[[], None]) -> Callable[[], None]:
@@ -111,11 +109,11 @@ def if_left(call: Callable[[], None]) -> Callable[[], None]:
 
     It is not called where the loop is somebody else's, who then cancels what is left in it.
     """
-    calls = _if_left.get()
-    if calls is None:
+    signals = _signals.get()
+    if signals is None or not signals.guards(asyncio.get_running_loop()):
         return lambda: None
-    calls.append(call)
-    return functools.partial(calls.remove, call)
+    signals.if_left.append(call)
+    return functools.partial(signals.if_left.remove, call)
 
 
 @contextmanager
@@ -228,7 +226,7 @@ def _drive(
 
 
 def _drive_elsewhere(
-    loop: asyncio.AbstractEventLoop | None, coroutine: Coroutine[Any, Any, T]
+    loop: asyncio.AbstractEventLoop | None, coroutine: Coroutine[Any, Any, T], signals: _Signals
 ) -> T:
     """Run `coroutine` in `loop` (None: one of its own) by a helper thread; wait for it."""
     ended: list[tuple[T | None, BaseException | None]] = []
@@ -247,7 +245,7 @@ def _drive_elsewhere(
                 _close(here)  # nobody else will
 
     helper = threading.Thread(target=context.run, args=(work,), name="orchestrate", daemon=True)
-    with _Signals() as signals:
+    with signals:
         helper.start()
         try:
             over.wait()
@@ -285,12 +283,18 @@ class _Signals:
         """The task that was at work when the second one came."""
         self.has_left = False
         """Whoever waited for a helper thread has gone on without it."""
+        self.if_left: list[Callable[[], None]] = []
+        """What to call after the second one."""
 
     def guard(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
         """Say which task, in which loop, a signal is to cancel."""
         self._loop, self._task = loop, task
         if self._signum is not None:  # it has come already
             self.cancel()
+
+    def guards(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Tell whether the task that a signal is to cancel is in `loop`."""
+        return self._loop is loop
 
     def cancel(self) -> None:
         """Cancel the task, from any thread."""

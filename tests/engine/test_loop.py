@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from engine import Engine, Job, NotACoroutine, State, run
+from engine.loop import LeaveNow, if_left
 from tests.engine.cast import (
     fail,
     for_ever,
@@ -644,6 +645,26 @@ def test_nothing_complains_of_what_was_left_at_once(code: str, lines: list[str])
     started = done.stdout.splitlines().index(told[0])
     assert done.stdout.splitlines()[started:] == [*told, *lines]
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_runs_in_the_loop_of_somebody_else_is_not_left_with_ours() -> None:
+    left: list[str] = []
+
+    async def note(name: str) -> None:
+        if_left(lambda: left.append(name))
+
+    def leave() -> None:
+        raise LeaveNow
+
+    async def main() -> None:
+        await asyncio.to_thread(asyncio.run, note("theirs"))
+        await note("ours")
+        asyncio.get_running_loop().call_soon(leave)
+        await for_ever()
+
+    with pytest.raises(KeyboardInterrupt):
+        run(main())
+    assert left == ["ours"]
 
 
 # -- signals, in programs of their own -------------------------------------------------------
