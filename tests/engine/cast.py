@@ -103,7 +103,7 @@ def explanation(engine: Engine) -> tuple[Exception, ...]:
     return ()
 
 
-def python(code: str, *options: str, timeout: float = 20) -> subprocess.CompletedProcess[str]:
+def python(code: str, *options: str, timeout: float = 45) -> subprocess.CompletedProcess[str]:
     """Run a program in an interpreter of its own, to its end."""
     return subprocess.run(
         [sys.executable, *options, "-c", textwrap.dedent(code)],
@@ -130,7 +130,7 @@ class Program:
                 return
         raise AssertionError(f"it ended without saying {word!r}: {self.process.communicate()}")
 
-    def end(self, timeout: float = 20) -> tuple[int, list[str]]:
+    def end(self, timeout: float = 45) -> tuple[int, list[str]]:
         """Wait for its end; return its exit status and the lines that it still said."""
         out, self.errors = self.process.communicate(timeout=timeout)
         return self.process.returncode, out.split("\n")[:-1]

@@ -221,7 +221,7 @@ def test_once_cancelled_it_is_abandoned_and_the_report_says_so(
         job = CallJob(block, label="copy")
 
         async def stop() -> None:
-            await asyncio.to_thread(inside.wait, 5)
+            await asyncio.to_thread(inside.wait, 30)
             if how == "cancel":
                 job.cancel("changed my mind")
             elif how == "critical failure":
@@ -235,7 +235,7 @@ def test_once_cancelled_it_is_abandoned_and_the_report_says_so(
         engine.timeout = 0.1 if how == "timeout of the run" else None
         start = time.monotonic()
         assert not engine.orchestrate()
-        assert time.monotonic() - start < 2  # it is not waited for
+        assert time.monotonic() - start < 20  # it is not waited for
         assert job.state is State.CANCELLED
         engine.debrief()
         assert "may still run" in capsys.readouterr().out
@@ -279,7 +279,7 @@ def test_a_program_does_not_wait_for_an_abandoned_thread() -> None:
         print(engine.orchestrate(), engine.exit_status)
         """
     )
-    assert time.monotonic() - start < 15
+    assert time.monotonic() - start < 40
     assert (done.returncode, done.stdout) == (0, "False 124\n")
     assert "Traceback" not in done.stderr
 
@@ -438,7 +438,7 @@ def test_a_function_in_an_executor_that_is_cancelled(
         job = CallJob(function, on=executor, label="copy")
 
         async def cancel() -> None:
-            await asyncio.to_thread(inside.wait, 5)
+            await asyncio.to_thread(inside.wait, 30)
             job.cancel()
 
         engine = Engine(job, Job(cancel))

@@ -164,12 +164,12 @@ def test_what_is_refused_before_it_runs_changes_nothing() -> None:
 
 
 def test_a_timeout_given_to_the_run_overrides_the_attribute() -> None:
-    engine = Engine(Job(asyncio.sleep, 5), timeout=60)
+    engine = Engine(Job(asyncio.sleep, 60), timeout=60)
     start = time.monotonic()
     assert engine.orchestrate(timeout=0.02) is False
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 30
     assert engine.timeout == 60
-    assert Engine(Job(asyncio.sleep, 0.02), timeout=0).orchestrate(timeout=10)
+    assert Engine(Job(asyncio.sleep, 0.02), timeout=0).orchestrate(timeout=60)
 
 
 @pytest.mark.parametrize("timeout", [-1, float("nan"), "5", True])
@@ -952,7 +952,7 @@ def test_it_is_kept_however_many_callbacks_are_ready() -> None:
     start = time.monotonic()
     engine.orchestrate()
     assert engine.exit_status in {0, 124}
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 60
 
 
 @pytest.mark.parametrize("bus", [True, False])
@@ -984,14 +984,14 @@ def test_a_job_added_as_the_last_messages_go_out_is_not_late_for_ever() -> None:
     assert not engine.orchestrate()
     assert engine.exit_status == 124
     assert len(engine) == 3
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < 40
 
 
 def test_it_is_kept_while_a_job_fails_again_and_again() -> None:
     engine = Engine(Job(broken, retry=10**9, label="hopeless"), timeout=0.1)
     start = time.monotonic()
     assert not engine.orchestrate()
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < 30
     assert engine.exit_status == 124
 
 

@@ -565,8 +565,8 @@ def test_from_another_thread(what: str) -> None:
     thread = threading.Thread(target=cancel)
     thread.start()
     start = time.monotonic()
-    assert not engine.orchestrate(timeout=10)
-    assert time.monotonic() - start < 5
+    assert not engine.orchestrate(timeout=60)
+    assert time.monotonic() - start < 30
     thread.join()
     assert job.state is CANCELLED
     assert "from a thread" in engine.why()
@@ -774,12 +774,12 @@ def test_a_tick_that_ends_the_program(error: BaseException, moment: State) -> No
                 self.when = lambda _: False
                 self.do()
 
-    other = Job(value, 1, 30)
+    other = Job(value, 1, 60)
     engine = Leaver(Job(nothing, coshutdown=shutdown), other, when=becomes("1", moment), do=leave)
     start = time.monotonic()
     with pytest.raises(type(error)):
-        engine.orchestrate(timeout=10)
-    assert time.monotonic() - start < 5
+        engine.orchestrate(timeout=60)
+    assert time.monotonic() - start < 30
     assert shut == [1]
     assert other.state in {CANCELLED, SKIPPED}
     assert Engine(Job(nothing)).orchestrate()

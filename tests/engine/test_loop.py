@@ -26,7 +26,7 @@ from tests.engine.cast import (
     python,
     value,
 )
-from tests.processes import wait_until
+from tests.processes import pause, wait_until
 
 PRELUDE = """
 import asyncio, os, signal, sys, threading, time
@@ -353,7 +353,7 @@ def test_an_error_thrown_by_a_handler_of_the_program(kind: type[BaseException], 
     async def work() -> None:
         signal.setitimer(signal.ITIMER_REAL, 0.02)
         try:
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(60)
             log.append("ghost")
         finally:
             log.append("end")
@@ -442,9 +442,9 @@ first, last = Job(stuck, pool=pool), Job(nothing)
 engine = Engine(Job(other), first, last.requires(first))
 start = time.monotonic()
 go(engine)
-print(time.monotonic() - start < 5, *(job.state for job in engine))
+print(time.monotonic() - start < 25, *(job.state for job in engine))
 print(run(this_loop()) is not loop, loop.is_closed(), pool.holders)
-print(Engine(Job(work, 0.1, pool=pool), timeout=5).orchestrate())
+print(Engine(Job(work, 0.1, pool=pool), timeout=60).orchestrate())
 engine.remove(last)
 engine.remove(first)
 print(engine.orchestrate())
@@ -552,7 +552,7 @@ async def block():
 
 def send():
     for _ in range(2):
-        time.sleep(0.1)
+        for _ in range(5): time.sleep(0.05)  # two that come at once are one
         os.kill(os.getpid(), signal.SIGINT)
 
 async def never():
@@ -610,7 +610,7 @@ async def never():
 
 def send():
     for _ in range(2):
-        time.sleep(0.1)
+        for _ in range(5): time.sleep(0.05)  # two that come at once are one
         os.kill(os.getpid(), signal.SIGINT)
 
 signals = threading.Thread(target=send)
@@ -686,7 +686,7 @@ def ends(code: str, *signals: signal.Signals) -> tuple[int, list[str], float, st
         pid = running.process.pid
         for number in signals:
             wait_until(lambda number=number: not is_pending(pid, number), 30, "the signal before")  # type: ignore[misc]
-            time.sleep(0.1)
+            pause(0.2)
             running.process.send_signal(number)
         start = time.monotonic()
         status, lines = running.end()
@@ -716,7 +716,7 @@ def test_one_signal_cancels_shuts_down_and_comes_out(
 ) -> None:
     got, lines, took, errors = ends(CODES[code], number)
     assert (got, lines) == (status, ["cancelled", "shutdown"])
-    assert took < 5
+    assert took < 30
     assert "never" not in errors
     assert errors.count("Traceback") == (1 if number is signal.SIGINT else 0)
 
@@ -730,14 +730,14 @@ asyncio.run(main())
     status, lines, took, _ = ends(code, signal.SIGINT, signal.SIGINT)
     assert status == -signal.SIGINT
     assert lines == ["cancelled", "shutdown"]
-    assert took < 10
+    assert took < 30
 
 
 def test_the_first_is_patient_and_the_second_is_not() -> None:
     code = "Engine(Job(work, 60, 60, coshutdown=shutdown), cancel_grace=60).orchestrate()"
     status, lines, took, errors = ends(code, signal.SIGINT, signal.SIGINT)
     assert (status, lines) == (-signal.SIGINT, ["cancelled"])
-    assert took < 5
+    assert took < 30
     assert "KeyboardInterrupt" in errors
     assert "never" not in errors
 
@@ -756,7 +756,7 @@ finally: print(inner.exit_status, outer.exit_status, outer.why())
     assert status == ended
     told = f"{128 + number} {128 + number} interrupted by {number.name}"
     assert lines == ["cancelled", "shutdown", "shutdown", told]
-    assert took < 5
+    assert took < 30
     assert "never" not in errors
 
 
@@ -764,7 +764,7 @@ def test_a_second_one_gets_out_of_a_blocked_loop() -> None:
     code = "Engine(Job(block, coshutdown=shutdown), Job(work)).orchestrate()"
     status, lines, took, errors = ends(code, signal.SIGINT, signal.SIGINT)
     assert (status, lines) == (-signal.SIGINT, [])
-    assert took < 5
+    assert took < 30
     assert "in block" in errors  # the traceback tells where
     assert "never" not in errors
 
@@ -773,7 +773,7 @@ def test_out_of_a_blocked_loop_in_a_cell() -> None:
     code = CODES["cell"].replace("work", "block")
     status, _, took, errors = ends(code, signal.SIGINT, signal.SIGINT)
     assert status == -signal.SIGINT
-    assert took < 5
+    assert took < 30
     assert "never" not in errors
 
 
@@ -782,7 +782,7 @@ def test_the_first_is_enough_once_a_blocked_loop_turns() -> None:
     status, lines, took, _ = ends(code, signal.SIGINT)
     assert status == -signal.SIGINT
     assert lines[-1] == "shutdown"
-    assert took < 5
+    assert took < 30
 
 
 def test_a_thread_that_runs_does_not_hold_it_up() -> None:
@@ -794,7 +794,7 @@ Engine(CallJob(nap)).orchestrate()
 """
     status, _, took, errors = ends(code, signal.SIGINT)
     assert status == -signal.SIGINT
-    assert took < 5
+    assert took < 30
     assert "never" not in errors
 
 
@@ -808,7 +808,7 @@ Engine(Job(mule, label="mule", coshutdown=shutdown), cancel_grace=0.2).orchestra
 """
     status, lines, took, errors = ends(code, signal.SIGTERM)
     assert (status, lines) == (143, ["shutdown"])
-    assert took < 5
+    assert took < 30
     assert "mule abandoned" in errors
 
 
@@ -876,7 +876,7 @@ Engine(Job(outer)).orchestrate()
 """
     status, lines, took, _ = ends(code, signal.SIGINT, signal.SIGINT)
     assert status == -signal.SIGINT
-    assert took < 5
+    assert took < 30
     assert "done" not in lines
 
 

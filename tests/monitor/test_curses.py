@@ -294,7 +294,7 @@ def test_a_reader_that_never_reads_does_not_hold_the_run(ui: Ui) -> None:
     before = loop_time.time()
     with pipe.as_stdout():
         assert EngineCurses(*jobs, ui=ui).orchestrate()
-    assert loop_time.time() - before < 10
+    assert loop_time.time() - before < 60
     loop_time.close()
     # What could not be written is still waiting: a reader that comes late gets every state.
     reader = os.fdopen(os.dup(pipe.reader), encoding="utf-8")

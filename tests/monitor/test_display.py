@@ -159,7 +159,7 @@ def test_a_thread_that_is_stuck_is_not_waited_for() -> None:
     display.put_nowait(STARTED)
     before = time.monotonic()
     display.close()
-    assert time.monotonic() - before < 2 * CLOSING + 0.2
+    assert time.monotonic() - before < 2 * CLOSING + 10
     assert face.notes == ["begin", "rescue", "end False"]
     release.set()
     wait_until(lambda: "close" in face.notes, 30, "the thread to end")
