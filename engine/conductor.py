@@ -258,7 +258,7 @@ class Conductor:
         """
         self._now = now = self._time() if now is None else now
         if self.run.tells:
-            self.run.it_is(now)
+            self.run.set_time(now)
         if self._to_do is not None:
             self._to_do.extend(instructions)
             return

@@ -104,9 +104,9 @@ class Run:
         if threading.get_ident() == self.thread:
             call(*args)
         else:
-            self.in_other_thread(call, *args)
+            self.from_other_thread(call, *args)
 
-    def in_other_thread(self, call: Callable[..., None], *args: Any) -> None:
+    def from_other_thread(self, call: Callable[..., None], *args: Any) -> None:
         """Have the loop call, and wake it."""
         with suppress(RuntimeError):  # a thread has outlived the loop
             self.loop.call_soon_threadsafe(call, *args)
@@ -114,14 +114,14 @@ class Run:
     def in_loop_at_once(self, call: Callable[..., None], *args: Any) -> None:
         """Call in the loop's thread, which may be waiting: in a signal handler it is this one."""
         self.in_loop(call, *args)
-        self.in_other_thread(_nothing)
+        self.from_other_thread(_nothing)
 
     # -- events ------------------------------------------------------------------------------
 
     def tell(self, kind: type[Tick], *fields: Any) -> None:
         """Make an event and hand it to every reader; must be called in the loop's thread."""
         if self.tells and not self._has_ended:
-            self.it_is(self.loop.time())
+            self.set_time(self.loop.time())
             event = _unfrozen(kind)(self.id, self._next(), self._at, self._wall, *fields)
             event.__class__ = kind
             self._hand_round(event)
@@ -142,14 +142,14 @@ class Run:
     def tell_added(self, rows: list[JobRow]) -> None:
         """Tell of jobs that were added together: of all before anything else about one of them."""
         if rows and not self._has_ended:
-            self.it_is(self.loop.time())
+            self.set_time(self.loop.time())
             *first, last = (
                 JobAdded(self.id, self._next(), self._at, self._wall, row) for row in rows
             )
             self._untold.extend(first)
             self._hand_round(last)
 
-    def it_is(self, now: float) -> None:
+    def set_time(self, now: float) -> None:
         """Say what time it is, for those events that happen at one and the same time."""
         self._at, self._wall = now, time.time()
 
@@ -231,7 +231,7 @@ class Run:
         self._has_ended = True
         if self.tells:
             why = safe_line(verdict.why)
-            self.it_is(self.loop.time())
+            self.set_time(self.loop.time())
             ended = verdict.ok, why, counts_of(plan), duration
             self._hand_round(RunEnded(self.id, self._next(), self._at, self._wall, *ended))
 

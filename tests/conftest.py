@@ -16,7 +16,7 @@ import hypothesis
 import pytest
 
 from engine import run
-from engine.testing.census import have_all_that_is_kept, lost_errors
+from engine.testing.census import lost_errors, warm_up_loop
 from tests.leaks import leaks, mark_children, snapshot
 from tests.sshd import Sshd
 from tests.terminal import Terminal
@@ -100,7 +100,7 @@ def at_most(pytestconfig: pytest.Config) -> Callable[[float], float]:
 def _settled() -> None:
     """What is made once and kept: the loop of this thread."""
     mark_children()
-    run(have_all_that_is_kept())
+    run(warm_up_loop())
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -12,7 +12,7 @@ import signal
 import uuid
 from functools import partial
 
-from engine.testing.census import Census, Told, census, new_since
+from engine.testing.census import Census, Describers, census, new_since
 from tests.processes import is_below, is_marked, pids, process
 
 MARK = "ORCHESTRION_TESTS"
@@ -42,7 +42,7 @@ def snapshot(before: Census | None = None) -> Census:
 
 def leaks(before: Census, patience: float = PATIENCE) -> list[str]:
     """One line for each thing there is now and was not ``before``, after ``patience`` seconds."""
-    return new_since(before, partial(snapshot, before), TOLD, patience)
+    return new_since(before, partial(snapshot, before), DESCRIBERS, patience)
 
 
 def mark_children() -> None:
@@ -61,7 +61,7 @@ def _tell_process(pid: int, _: object) -> str:
     return f"{pid}: {found.command()}{'' if found.alive else ' (a zombie: nobody waited)'}"
 
 
-TOLD: Told = {
+DESCRIBERS: Describers = {
     "process": _tell_process,
     "signal handler": lambda number, handler: f"of {signal.Signals(number).name}: {handler!r}",
 }

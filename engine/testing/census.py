@@ -2,7 +2,7 @@
 
 A census is a dict: of each thing its kind and what tells it from the others of that kind, and the
 thing itself.  :func:`new_since` compares two of them; who knows of more kinds of things gives it
-another census than this one, and how to tell of these.
+another census than this one, and how to describe these.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from .patience import looks
 from .waiting import describe
 
 Census: TypeAlias = dict[tuple[str, Any], object]
-Told: TypeAlias = Mapping[str, Callable[[Any, Any], object]]
-"""For each kind what tells of a thing of it, given what its key and its value are."""
+Describers: TypeAlias = Mapping[str, Callable[[Any, Any], object]]
+"""For each kind what describes a thing of it, given what its key and its value are."""
 
 _POLL = 0.005
 _POOLS_OF_LOOPS = ("asyncio_", "uvloop_")
@@ -39,13 +39,15 @@ def census() -> Census:
     }
 
 
-def new_since(before: Census, take: Callable[[], Census], told: Told, patience: float) -> list[str]:
+def new_since(
+    before: Census, take: Callable[[], Census], describers: Describers, patience: float
+) -> list[str]:
     """Return a line for each thing that there is now and was not `before`.
 
     Args:
         before: what `take` said then.
         take: what looks again.
-        told: for each kind that `take` knows beside those of `census`, how to tell of it.
+        describers: for the kinds that `take` knows beside those of `census`.
         patience: seconds that things which are just ending (a thread that was told to, a process
             that was killed) have for it.
     """
@@ -57,8 +59,8 @@ def new_since(before: Census, take: Callable[[], Census], told: Told, patience: 
         new = {key: thing for key, thing in take().items() if before.get(key, before) != thing}
         if not new:
             break
-    tell = {**_TOLD, **told}
-    return [f"{kind} {tell[kind](key, thing)}" for (kind, key), thing in new.items()]
+    describe_a = {**_DESCRIBERS, **describers}
+    return [f"{kind} {describe_a[kind](key, thing)}" for (kind, key), thing in new.items()]
 
 
 @contextmanager
@@ -74,7 +76,7 @@ def lost_errors() -> Iterator[list[str]]:
         logger.removeHandler(handler)
 
 
-async def have_all_that_is_kept() -> None:
+async def warm_up_loop() -> None:
     """Have the loop make what it keeps until its end: uvloop opens a file with its first stream."""
     ours, theirs = socket.socketpair()
     with theirs:
@@ -123,7 +125,7 @@ def _descriptors() -> Iterator[tuple[int, str]]:
                 yield int(link.name), str(link.readlink())
 
 
-def _tell_thread(ident: int, thread: threading.Thread) -> str:
+def _describe_thread(ident: int, thread: threading.Thread) -> str:
     frame = sys._current_frames().get(ident)
     if frame is None:
         return repr(thread)
@@ -131,7 +133,7 @@ def _tell_thread(ident: int, thread: threading.Thread) -> str:
     return f"{thread!r} in {code.co_name}, {Path(code.co_filename).name}:{frame.f_lineno}"
 
 
-def _tell_descriptor(number: int, target: str) -> str:
+def _describe_descriptor(number: int, target: str) -> str:
     text = f"{number}: {target}"
     if target.startswith("socket:"):
         with suppress(OSError), socket.socket(fileno=os.dup(number)) as copy:
@@ -141,8 +143,8 @@ def _tell_descriptor(number: int, target: str) -> str:
     return text
 
 
-_TOLD: Told = {
+_DESCRIBERS: Describers = {
     "task": lambda _, task: describe(task),
-    "thread": _tell_thread,
-    "file descriptor": _tell_descriptor,
+    "thread": _describe_thread,
+    "file descriptor": _describe_descriptor,
 }

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from engine import AbstractJob, run
 
-from .census import Census, Told, census, have_all_that_is_kept, lost_errors, new_since
+from .census import Census, Describers, census, lost_errors, new_since, warm_up_loop
 
 _HEAVY = (asyncio.Future, AbstractJob, BaseException, types.CoroutineType, types.FrameType)
 
@@ -53,7 +53,7 @@ def no_leaks(*, patience: float = 1.0, cycles: bool = False) -> Iterator[None]:
     ...     Engine(Job(asyncio.sleep, 0)).orchestrate()
     True
     """
-    run(have_all_that_is_kept())
+    run(warm_up_loop())
     gc.collect()
     before = _take()
     with (
@@ -65,7 +65,7 @@ def no_leaks(*, patience: float = 1.0, cycles: bool = False) -> Iterator[None]:
         warnings.filterwarnings("always", ".* never awaited", RuntimeWarning)
         yield
         garbage = _cyclic_garbage() if cycles else []
-        found = new_since(before, _take, _TOLD, patience) + garbage
+        found = new_since(before, _take, _DESCRIBERS, patience) + garbage
     found += lost
     for warning in warned:
         if "never awaited" in str(warning.message):
@@ -90,7 +90,7 @@ def _children() -> Iterator[str]:
                 yield from (thread / "children").read_text().split()
 
 
-_TOLD: Told = {"child process": lambda pid, _: pid}
+_DESCRIBERS: Describers = {"child process": lambda pid, _: pid}
 
 
 @contextmanager

@@ -19,12 +19,11 @@ def looks(patience: float, every: float) -> Iterator[float]:
 
     There is a last look after all that time: who ends the loop without success may give up.
 
-    Example:
-        >>> for spent in looks(patience=30, every=0.01):
-        ...     if spent > 0.02:
-        ...         print("seen")
-        ...         break
-        seen
+    >>> for spent in looks(patience=30, every=0.01):
+    ...     if spent > 0.02:
+    ...         print("seen")
+    ...         break
+    seen
     """
     spent, last = 0.0, time.monotonic()
     yield spent
