@@ -28,6 +28,7 @@ PAUSE = 0.5
 # Asked of ten thousand lines twice a second.
 _GROUP = attrgetter("group")
 _ID = attrgetter("row.id")
+_MISSING = attrgetter("missing")
 
 
 class Sort(StrEnum):
@@ -90,7 +91,7 @@ class Listing:
         self._sort(model, sort, filter_text, frozenset(folded))
 
     def _sort(self, model: Model, sort: Sort, filter_text: str, folded: frozenset[str]) -> None:
-        lines = [model.rows[job] for job in model.root.members]
+        lines = model.root.members
         wanted = _wanted(model, filter_text) if filter_text.strip() else None
         if wanted is not None:
             lines = [line for line in lines if line.id in wanted]
@@ -131,7 +132,7 @@ def _unfolded(
     for line in lines:
         rows.append(line.id)
         if line.group is not None and line.id not in folded:
-            members = [model.rows[job] for job in line.group.members]
+            members = line.group.members
             if wanted is not None:
                 members = [member for member in members if member.id in wanted]
             rows.extend(_unfolded(model, _ORDERS[sort](members), sort, folded, wanted))
@@ -144,7 +145,7 @@ def _by_state(lines: list[JobLine]) -> list[JobLine]:
     for line in lines:
         ranks[line.look.rank if line.group is None else line.rank].append(line)
     ranks[states.RUNNING.rank].sort(key=_longest_first)
-    ranks[states.IDLE.rank].sort(key=_fewest_missing_first)
+    ranks[states.IDLE.rank].sort(key=_MISSING)
     ranks[states.FINISHED.rank].sort(key=_last_ended_first)
     return [line for rank in ranks for line in rank]
 
@@ -155,10 +156,6 @@ def _is_done(line: JobLine) -> bool:
 
 def _longest_first(line: JobLine) -> float:
     return line.attempt_at or 0.0
-
-
-def _fewest_missing_first(line: JobLine) -> int:
-    return line.missing
 
 
 def _last_ended_first(line: JobLine) -> float:

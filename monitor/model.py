@@ -164,7 +164,7 @@ class Model:
         if line.look is not states.SCHEDULED:
             return []
         if self._is_window_full(line):
-            members = map(self.rows.__getitem__, self._group_of(line).members)
+            members = self._group_of(line).members
             return [it for it in members if it.state is _RUNNING and not it.row.forever]
         pool = line.row.pool
         if pool is None:
@@ -173,8 +173,7 @@ class Model:
 
     def unfinished(self, group: Group) -> list[JobLine]:
         """Return the lines right in a group that keep it from being over, those that run first."""
-        lines = [self.rows[job] for job in group.members]
-        return sorted((it for it in lines if not it.state.is_over), key=_rank)
+        return sorted((it for it in group.members if not it.state.is_over), key=_rank)
 
     def dependents(self, job: str) -> Sequence[str]:
         """Return the ids of the jobs that wait, or waited, for this one."""
@@ -265,7 +264,7 @@ class Model:
         self.rows[row.id] = line
         if row.engine is not None and row.engine in self.rows:
             self._hold(self.rows[row.engine])
-        self._group_of(line).members.append(row.id)
+        self._group_of(line).members.append(line)
         deep = -2
         for group in self._groups_round(line):
             group.counts.of[line.state] += line.counted

@@ -214,8 +214,7 @@ class Panes:
         elif line.group is not None and line.state is State.RUNNING:
             others = model.unfinished(line.group)
         elif line.group is not None and line.state is State.FAILED:
-            members = (model.rows[job] for job in line.group.members)
-            others = [other for other in members if other.state is State.FAILED]
+            others = [other for other in line.group.members if other.state is State.FAILED]
         return others, len(others)
 
     def _why_line(self, line: JobLine, depth: int) -> Row:

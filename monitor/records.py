@@ -94,14 +94,14 @@ class Group:
     """What is known of the members of a nested engine, or of the whole run.
 
     Attributes:
-        members: ids of the jobs right in it, in their order.
+        members: the lines of the jobs right in it, in their order.
         counts: of the jobs in it, at every depth.
         ranks: how many lines in it, at every depth, are at each rank of :mod:`monitor.states`.
         window: how many jobs right in it may run at once, or None.
         busy: how many slots of the window are taken.
     """
 
-    members: list[str] = field(default_factory=list)
+    members: list[JobLine] = field(default_factory=list)
     counts: Counts = field(default_factory=Counts)
     ranks: list[int] = field(default_factory=lambda: [0] * states.RANKS)
     window: int | None = None

@@ -179,12 +179,12 @@ def critical_path(model: Model) -> list[JobLine]:
         model: the run.
     """
     path: list[JobLine] = []
-    line = _last(model.rows[job] for job in model.root.members)
+    line = _last(model.root.members)
     while line is not None:
         path.append(line)
         inside = None
         if line.group is not None:
-            inside = _last(model.rows[job] for job in line.group.members)
+            inside = _last(line.group.members)
             if inside is not None:
                 path.pop()
         line = inside or _before(model, line)

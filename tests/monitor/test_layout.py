@@ -506,6 +506,7 @@ def test_the_pane_that_explains_tells_who_has_the_slots() -> None:
     ]
     story.to(State.FINISHED, "1")
     assert why(story, View(cursor="3")) == ["= third: queued: pool server", "▶ second: running"]
+    assert why(story, View(cursor="4")) == ["= fourth: queued"]  # a slot is free, it starts now
 
 
 def test_the_pane_that_explains_tells_a_failure_in_full_and_whom_it_hit() -> None:

@@ -13,21 +13,20 @@ from engine import JobAdded, JobReady, JobState, JobStopping, Message, State, Ti
 from monitor import states, wording
 from monitor.model import LINE_LENGTH, TAIL_LINES_FINISHED, Model
 from monitor.queue import Report
-from monitor.records import TAIL_LINES, Group
+from monitor.records import TAIL_LINES, Group, JobLine
 
 from .stories import START, Story, row, stories
 
 
-def recount(model: Model, members: list[str]) -> Group:
+def recount(members: list[JobLine]) -> Group:
     """Count again, the slow way, what the model says of the members of a group."""
     group = Group(members)
-    for job in members:
-        line = model.rows[job]
+    for line in members:
         group.counts.of[line.state] += line.counted
         group.ranks[line.look.rank] += 1
         group.busy += line.state is State.RUNNING and not line.row.forever
         if line.group is not None:
-            inner = recount(model, line.group.members)
+            inner = recount(line.group.members)
             for state, count in inner.counts.of.items():
                 group.counts.of[state] += count
             group.ranks = [a + b for a, b in zip(group.ranks, inner.ranks, strict=True)]
@@ -37,10 +36,8 @@ def recount(model: Model, members: list[str]) -> Group:
 @given(stories())
 def test_counts_agree_with_a_recount(story: Story) -> None:
     model = story.model
-    groups = [(model.root, model.root.members)]
-    groups += [(line.group, line.group.members) for line in model.rows.values() if line.group]
-    for told, members in groups:
-        counted = recount(model, members)
+    for told in [model.root, *(line.group for line in model.rows.values() if line.group)]:
+        counted = recount(told.members)
         assert told.counts == counted.counts
         assert told.ranks == counted.ranks
         assert told.busy == counted.busy
@@ -55,9 +52,8 @@ def test_what_a_job_misses_agrees_with_a_recount(story: Story) -> None:
 @given(stories())
 def test_every_job_is_told_and_in_one_group(story: Story) -> None:
     model = story.model
-    members = list(model.root.members)
-    members += [job for line in model.rows.values() if line.group for job in line.group.members]
-    assert sorted(members) == sorted(model.rows)
+    groups = [model.root, *(line.group for line in model.rows.values() if line.group)]
+    assert sorted(line.id for group in groups for line in group.members) == sorted(model.rows)
 
 
 def test_counts_are_of_jobs_that_end_and_hold_no_others() -> None:
