@@ -662,8 +662,14 @@ def test_what_runs_in_the_loop_of_somebody_else_is_not_left_with_ours() -> None:
         asyncio.get_running_loop().call_soon(leave)
         await for_ever()
 
-    with pytest.raises(KeyboardInterrupt):
-        run(main())
+    def door() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            run(main())
+
+    # In a thread, as the loop that is left is closed: that of this one is for all tests.
+    thread = threading.Thread(target=door)
+    thread.start()
+    thread.join()
     assert left == ["ours"]
 
 
