@@ -1,10 +1,13 @@
-"""A time limit that holds for a task that was told to stop, too."""
+"""Time limits that hold for those who were told to stop, too."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 @asynccontextmanager
@@ -46,3 +49,24 @@ async def within(seconds: float) -> AsyncIterator[None]:
         timer.cancel()
         if is_late:
             task.uncancel()
+
+
+async def stopping_within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
+    """Return what `work` returns; cancelled, wait so long for it to stop, and then leave it alone.
+
+    It is for work that cleans up without a bound, and that something else will end one day.
+    """
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.cancel()
+        task.add_done_callback(_look_at)
+        await asyncio.wait([task], timeout=seconds)
+        raise
+
+
+def _look_at(task: asyncio.Task[Any]) -> None:
+    """Take its error, which nobody is left to be told."""
+    if not task.cancelled():
+        task.exception()

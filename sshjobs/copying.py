@@ -24,9 +24,9 @@ import asyncssh
 
 from engine import report
 
-from .bounded import within
+from .bounded import stopping_within, within
 from .errors import TransferFailed, UnsafePath
-from .filesystem import DENIED, MISSING, FileSystem, Kind, Reader, Writer, telling
+from .filesystem import DENIED, MISSING, FileSystem, Kind, Reader, Writer, closing, telling
 from .node import AnyNode
 from .sources import Item, Sources
 from .traffic import Traffic, each, open_here, together
@@ -82,7 +82,8 @@ class Copy:
             SshError: the first thing that went wrong; what was complete by then stays.
         """
         found = self._sources
-        single = await found.find(source, target)
+        # A folder that is being listed is closed in the end, and asyncssh waits for that.
+        single = await stopping_within(_CLEANUP, found.find(source, target))
         if single is not None:
             await self._check_place(single.target)
         self._progress.start(sum(item.size for item in found.files))
@@ -160,20 +161,14 @@ class Copy:
     async def _copy_large(self, item: Item, temporary: str) -> None:
         with telling(self._source, item.path):
             reader = await self._source.open(item.path)
-        try:
+        async with closing(reader):
             with self._making(item.target):
                 writer = await self._target.create(temporary, item.mode)
-            try:
+            async with closing(writer):
                 if item.size:
                     await self._copy_blocks(reader, writer, item)
                 else:
                     await self._copy_to_the_end(reader, writer, item)
-            except BaseException:
-                await _quietly(writer.close())
-                raise
-            await writer.close()
-        finally:
-            await _quietly(reader.close())
 
     async def _copy_blocks(self, reader: Reader, writer: Writer, item: Item) -> None:
         """Copy as many bytes as the file had when it was listed, several blocks at once."""

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import stat
 from collections.abc import AsyncGenerator, Generator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import asyncssh
 
+from .bounded import within
 from .errors import SshError
 from .traffic import Traffic
 
@@ -143,6 +144,26 @@ class FileSystem(Protocol):
 
     def failure(self, error: Exception, path: str) -> Exception:
         """Return the SshError that tells of `error`."""
+
+
+Open = TypeVar("Open", bound=Reader | Writer)
+
+
+@asynccontextmanager
+async def closing(file: Open) -> AsyncGenerator[Open, None]:
+    """Give an open file, and close it at the end.
+
+    Where another error is told already, the other side is told to close it, and not waited for: it
+    may be the one that does not answer.
+    """
+    try:
+        yield file
+    except BaseException:
+        with suppress(Exception):
+            async with within(0):
+                await file.close()
+        raise
+    await file.close()
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import contextvars
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -163,24 +163,31 @@ class Link:
         """Give the sftp client that all transfers of the node share.
 
         It takes the session that commands leave free; where there is but one session, they take
-        turns.
+        turns.  A file that is being opened cannot be taken back, and a server has few to give: once
+        a transfer has been cut short, the next one gets a new client, and the old one goes with the
+        last who uses it.
         """
-        if self.node.max_sessions == 1:
-            async with self.slots:
-                client = await self._open_sftp(await self.connection())
-                try:
-                    yield client
-                finally:
-                    client.exit()
-                    with suppress(TimeoutError):
-                        async with within(CLOSE_TIMEOUT):
-                            await client.wait_closed()
-            return
-        connection = await self.connection()
-        if self._sftp is None or not self._sftp.serves(connection):
-            opened = asyncio.get_running_loop().create_future()
-            self._sftp = _Sftp(connection, opened, self._start(self._keep_sftp(connection, opened)))
-        yield await asyncio.shield(self._sftp.opened)
+        is_alone = self.node.max_sessions == 1
+        async with self.slots if is_alone else nullcontext():
+            connection = await self.connection()
+            if self._sftp is None or not self._sftp.serves(connection):
+                opened = asyncio.get_running_loop().create_future()
+                keeping = self._start(self._keep_sftp(connection, opened))
+                self._sftp = _Sftp(connection, opened, keeping)
+            sftp = self._sftp
+            sftp.users += 1
+            is_to_stay = False
+            try:
+                yield await asyncio.shield(sftp.opened)
+                is_to_stay = not is_alone
+            finally:
+                sftp.users -= 1
+                if self._sftp is sftp and not is_to_stay:
+                    self._sftp = None
+                if self._sftp is not sftp and not sftp.users:
+                    sftp.opened.add_done_callback(_exit)
+            if is_alone:
+                await asyncio.wait([sftp.keeping], timeout=CLOSE_TIMEOUT)
 
     async def close(self) -> None:
         """Close the connection, then let go of the gateway; bounded, and then by force.
@@ -295,13 +302,21 @@ class Link:
         return await self.slots.open(connection, lambda: connection.start_sftp_client(env={}))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Sftp:
-    """An sftp client, or the attempt to open it, and the connection that it belongs to."""
+    """An sftp client, or the attempt to open it.
+
+    Attributes:
+        connection: the one that it belongs to.
+        opened: the client, once it is there.
+        keeping: the task that opens it and sees it to its end.
+        users: how many use it.
+    """
 
     connection: asyncssh.SSHClientConnection
     opened: asyncio.Future[asyncssh.SFTPClient]
     keeping: asyncio.Task[None]
+    users: int = 0
 
     def serves(self, connection: asyncssh.SSHClientConnection) -> bool:
         """Whether it can be used on `connection`."""
@@ -378,6 +393,12 @@ async def _close(connection: asyncssh.SSHClientConnection) -> None:
         connection.abort()
         # The socket is closed one turn of the loop later, and this may be the last one.
         await asyncio.sleep(0)
+
+
+def _exit(opened: asyncio.Future[asyncssh.SFTPClient]) -> None:
+    """End a client that nobody uses any more."""
+    if not opened.cancelled() and opened.exception() is None:
+        opened.result().exit()
 
 
 def _retrieve(task: asyncio.Future[Any]) -> None:

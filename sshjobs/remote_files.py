@@ -14,7 +14,7 @@ import asyncssh
 
 from .commands import Session
 from .errors import TransferFailed, UnsafePath
-from .filesystem import BLOCK, Entry, Kind
+from .filesystem import BLOCK, Entry, Kind, closing
 from .traffic import traffic_over
 
 # A / leads elsewhere; control characters drive terminals, in the listings of whoever looks.
@@ -99,19 +99,13 @@ class RemoteFiles:
 
     async def read(self, path: str, size: int) -> bytes:
         """Return the first bytes of a file."""
-        file = await self.open(path)
-        try:
+        async with closing(await self.open(path)) as file:
             return await file.read(0, size)
-        finally:
-            await file.close()
 
     async def write(self, path: str, mode: int, data: bytes) -> None:
         """Make a file that must not exist, with that in it."""
-        file = await self.create(path, mode)
-        try:
+        async with closing(await self.create(path, mode)) as file:
             await file.write(0, data)
-        finally:
-            await file.close()
 
     async def make_folder(self, path: str, mode: int) -> None:
         """Make a folder that must not exist."""

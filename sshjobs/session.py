@@ -195,7 +195,12 @@ class SshSession(Runner):
             except SshError:
                 raise
             except (asyncssh.Error, OSError) as error:
-                failure = self.failure(_no_sftp(error), "transfer")
+                why = _no_sftp(error)
+                failure = (
+                    TransferFailed(why, node=self.node, phase="transfer")
+                    if why
+                    else self.failure(error, "transfer")
+                )
                 failure.add_note("files go by sftp, which the server has to offer")
                 raise failure from error
             yield client
@@ -278,16 +283,16 @@ class SshSession(Runner):
             await lease.release()
 
 
-def _no_sftp(error: Exception) -> Exception:
-    """Return the same error; it says what it means that there is no sftp, if that is known."""
+def _no_sftp(error: Exception) -> str:
+    """Return what it means that there is no sftp; an empty string if only `error` can tell."""
     if isinstance(error, asyncssh.ChannelOpenError) and error.code == OPEN_REQUEST_SESSION_FAILED:
-        error.reason = "the server offers no sftp (a Subsystem line in its sshd_config)"
-    elif isinstance(error, asyncssh.SFTPBadMessage):
-        error.reason = (
+        return "the server offers no sftp (a Subsystem line in its sshd_config)"
+    if isinstance(error, asyncssh.SFTPBadMessage):
+        return (
             f"what answers is not sftp: {error.reason}; a forced command, or login scripts "
             "that print something"
         )
-    return error
+    return ""
 
 
 def _is_lost(error: BaseException | None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import resource
 import stat
@@ -13,6 +14,8 @@ from typing import Any
 import pytest
 
 from engine import BadOption, Engine, JobOutput, JobProgress, Tick
+from engine.testing import run_virtual
+from engine.testing.patience import looks
 from sshjobs import (
     Command,
     Completed,
@@ -29,7 +32,9 @@ from sshjobs import (
     copying,
     sources,
 )
+from sshjobs.filesystem import closing
 from sshjobs.sandbox import Fleet
+from tests.processes import pids
 from tests.ssh.liar import FILE, Liar
 from tests.sshd import Sshd
 
@@ -539,6 +544,52 @@ def test_cancel_takes_the_temporary_files_away(
     assert job.state == "cancelled"
     assert any(name.endswith(".part") for name in names)
     assert [path.name for path in target.iterdir() if path.name != "a"] == []
+
+
+def test_who_fails_waits_for_no_server_that_does_not_answer() -> None:
+    class Silent:
+        was_told = False
+
+        async def close(self) -> None:
+            self.was_told = True
+            await asyncio.Event().wait()
+
+        async def read(self, offset: int, size: int) -> bytes:
+            raise TransferFailed("no", node=LocalNode())
+
+    async def main() -> bool:
+        file = Silent()
+        with pytest.raises(TransferFailed):
+            async with closing(file):
+                await file.read(0, 1)
+        return file.was_told
+
+    assert run_virtual(main())
+
+
+@pytest.mark.parametrize("verb", [Push, Pull])
+def test_a_copy_that_was_cut_short_leaves_no_file_open(
+    verb: type[Push | Pull], sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copying, "_REPORT_EVERY", 0)
+    make(tmp_path / "many", **{f"file{n}": "x" for n in range(100)})
+    with of_sshd(sshd) as node:
+        for target in ("one", "two", "three"):
+            job = SshJob(node, verb(tmp_path / "many", tmp_path / target))
+            Engine(job, message_queue=Recorder(job.cancel)).orchestrate()
+        for _ in looks(patience=30, every=0.01):
+            if not (left := open_below(tmp_path)):
+                break
+        assert left == []
+
+
+def open_below(folder: Path) -> list[str]:
+    """The files in `folder` that some process has open."""
+    names = []
+    for pid in pids():
+        with suppress(OSError):  # it may end meanwhile
+            names += [str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir()]
+    return [name for name in names if name.startswith(f"{folder}/")]
 
 
 def test_a_timeout_is_told_as_such(node: SshNode, tmp_path: Path) -> None:
