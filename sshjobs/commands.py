@@ -357,8 +357,7 @@ def _checked_includes(includes: Any, script: str) -> tuple[Path, ...]:
 
 
 def _check_line(line: str) -> str:
-    if "\0" in line:
-        raise BadOption("a command cannot hold a NUL", "command", line)
+    _text("command", line)
     if not line.strip():
         raise BadOption(
             "an empty command: give a shell line or an argument vector", "command", line
@@ -403,15 +402,18 @@ def _text(option: str, value: Any) -> Text:
         value = str(value)
     if not isinstance(value, (str, Secret)):
         raise BadOption(f"{option}: {safe_repr(value, _SHOWN)} is not a string", option, value)
-    text = value.reveal() if isinstance(value, Secret) else value
-    if "\0" in text:
+    if b"\0" in _encoded(option, value):
         raise BadOption(f"{option}: a value cannot hold a NUL", option, value)
+    return value
+
+
+def _encoded(option: str, value: Text) -> bytes:
+    text = value.reveal() if isinstance(value, Secret) else value
     try:
-        text.encode("utf-8", "surrogateescape")
+        return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         problem = f"{option}: {safe_repr(value, _SHOWN)} is no text: it holds half a character"
         raise BadOption(problem, option, value) from None
-    return value
 
 
 def _plain(option: str, value: Any) -> str:
@@ -437,7 +439,7 @@ def _checked_folder(value: Any) -> Any:
 
 
 def _checked_input(value: Any) -> Any:
-    if not (value is None or callable(value) or isinstance(value, (str, bytes, Secret, PathLike))):
+    if not (callable(value) or isinstance(value, PathLike)):
         _input(value)
     return value
 
@@ -446,12 +448,10 @@ def _input(value: Any) -> tuple[bytes | None, tuple[Secret, ...]]:
     """Return the input as bytes, and the secrets in it."""
     if callable(value):
         value = value()
-    if isinstance(value, Secret):
-        return value.reveal().encode("utf-8", "surrogateescape"), (value,)
     if isinstance(value, PathLike):
         return Path(value).read_bytes(), ()
-    if isinstance(value, str):
-        return value.encode("utf-8", "surrogateescape"), ()
+    if isinstance(value, (str, Secret)):
+        return _encoded("input", value), (value,) if isinstance(value, Secret) else ()
     if value is None or isinstance(value, bytes):
         return value, ()
     problem = f"input={safe_repr(value, _SHOWN)}: give text, bytes, a Secret or a Path"
@@ -483,6 +483,8 @@ def _checked_sudo(sudo: Any) -> bool | Secret:
     if not isinstance(sudo, (bool, Secret)):
         # Not shown: it is most likely a password.
         raise BadOption("sudo: give True, or a Secret with the password", "sudo", None)
+    if isinstance(sudo, Secret):
+        _text("sudo", sudo)
     return sudo
 
 

@@ -437,6 +437,9 @@ def test_what_is_secret_is_not_typed(node: Node) -> None:
         (lambda: Run(["a", "b\0"]), "NUL"),
         (lambda: Run(["a", None]), "not a string"),  # type: ignore[list-item]
         (lambda: Run(["a", "\ud800"]), "half a character"),
+        (lambda: Run("a \ud800"), "half a character"),
+        (lambda: Run("a", input="\ud800"), "half a character"),
+        (lambda: Run("a", sudo=Secret("\ud800")), "half a character"),
         (lambda: Run(["-x"]), "./-name"),
         (lambda: Run("a", env={"A-B": "x"}), "no name for a variable"),
         (lambda: Run("a", env={"A": "x\0"}), "NUL"),

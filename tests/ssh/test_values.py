@@ -38,6 +38,7 @@ def test_a_secret_shows_nothing() -> None:
 def test_secrets_are_values() -> None:
     assert Secret("a") == Secret("a") != Secret("b")
     assert Secret("a") != "a"
+    assert Secret("\udcff") == Secret("\udcff") != Secret("\ud800")
     assert {Secret("a"): 1}[Secret("a")] == 1
     assert copy.deepcopy([Secret("a")]) == [copy.copy(Secret("a"))]
 
