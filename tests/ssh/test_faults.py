@@ -54,14 +54,14 @@ def said(node: SshNode, command: str = "echo fine", **options: Any) -> str:
     """What a command says, which goes well."""
     job = SshJob(node, command, **options)
     engine = Engine(job)
-    assert engine.orchestrate(timeout=20), engine.why()
+    assert engine.orchestrate(timeout=60), engine.why()
     return str(job.result().stdout).strip()
 
 
 def failure(node: SshNode, *commands: Any) -> BaseException | None:
     """The error of a job, which does not go well."""
     job = SshJob(node, commands or "echo fine")
-    assert not Engine(job).orchestrate(timeout=20)
+    assert not Engine(job).orchestrate(timeout=60)
     return job.exception()
 
 
@@ -76,7 +76,7 @@ def hit(node: SshNode, cause: Callable[[], object]) -> tuple[BaseException | Non
     )
     fault = Job(strike, required=command)
     patience = Job(asyncio.sleep, 100, required=fault)
-    Engine(command, fault, patience).orchestrate(timeout=20)
+    Engine(command, fault, patience).orchestrate(timeout=60)
     assert fault.result() is None
     error = command.exception()
     completed = getattr(error, "completed", None)
@@ -128,7 +128,7 @@ def test_a_short_freeze_loses_nothing(fleet: Fleet, node: SshNode) -> None:
     script = "i=0; while [ $i -lt 20000 ]; do i=$((i + 1)); echo $i; done; cat"
     count = SshJob(patient, Run(script, input=b"x" * 500_000, capture=True))
     start = time.monotonic()
-    assert Engine(count, Job(freeze)).orchestrate(timeout=20)
+    assert Engine(count, Job(freeze)).orchestrate(timeout=60)
     assert count.result().stdout == "".join(f"{i}\n" for i in range(1, 20001)) + "x" * 500_000
     assert time.monotonic() - start > 0.3
 
@@ -158,7 +158,7 @@ def test_an_unplugged_host_does_not_even_answer_connects() -> None:
         patient = SshNode("node1", config=fleet.config)
         job = SshJob(patient, "echo fine")
         back = Sequence(Job(asyncio.sleep, 0.2), CallJob(faults[0].end))
-        assert Engine(job, back).orchestrate(timeout=20)
+        assert Engine(job, back).orchestrate(timeout=60)
 
 
 def test_a_slow_way_takes_its_time(fleet: Fleet, node: SshNode, tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_a_slow_way_takes_its_time(fleet: Fleet, node: SshNode, tmp_path: Path) 
             there_and_back = SshJob(
                 patient, [Push(tmp_path / "data", "data"), Pull("data", tmp_path / "back")]
             )
-            assert Engine(there_and_back).orchestrate(timeout=20)
+            assert Engine(there_and_back).orchestrate(timeout=60)
         assert time.monotonic() - start >= 1
         assert (tmp_path / "back").read_bytes() == data
     with fleet.slow(node, latency=60):
@@ -208,7 +208,7 @@ def test_a_node_that_is_switched_off_can_be_waited_for(fleet: Fleet, node: SshNo
     assert isinstance(error, ConnectionLost)
     up = node.wait_up(timeout=20)
     boot = Sequence(Job(asyncio.sleep, 0.2), CallJob(faults[0].end))
-    assert Engine(up, boot, SshJob(node, "true", required=up)).orchestrate(timeout=20)
+    assert Engine(up, boot, SshJob(node, "true", required=up)).orchestrate(timeout=60)
 
 
 def test_who_is_switched_off_runs_nothing(fleet: Fleet) -> None:

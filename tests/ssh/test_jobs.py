@@ -118,7 +118,7 @@ def test_a_server_is_ready_when_it_says_so(node: SshNode) -> None:
     start = time.monotonic()
     events = ticks_of(server, client)
     assert [tick.job for tick in events if isinstance(tick, JobReady)] == ["1"]
-    assert 0.3 < time.monotonic() - start < 10
+    assert 0.3 < time.monotonic() - start < 40
     assert server.state is State.CANCELLED
 
 

