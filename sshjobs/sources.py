@@ -39,6 +39,10 @@ class Item:
     sparse: bool = False
 
 
+_Match = tuple[str, Entry | None]
+"""A path, and what is there, if that is known already."""
+
+
 class Sources:
     """All that is to be copied, once `find` has been called.
 
@@ -77,23 +81,26 @@ class Sources:
         """
         named = target.rstrip("/") or "/"
         is_glob, found = await self._match(source)
-        if not is_glob and not target.endswith("/"):
-            return await self._add(source, named, await self._look(source))
-        self.folders.append(Item(source, named, 0o777))
-        if not is_glob:
-            path = posixpath.join(named, self._own_name(source))
-            return await self._add(source, path, await self._look(source))
-        for path, entry in found:
-            await self._add_match(path, posixpath.join(named, self._own_name(path)), entry)
-        return None
+        goes_inside = is_glob or target.endswith("/")
+        if goes_inside:
+            self.folders.append(Item(source, named, 0o777))
+        entries = await each(self._look_at_match if is_glob else self._look, found)
+        tops: list[Item] = []
+        for (path, _), entry in zip(found, entries, strict=True):
+            if entry is not None:
+                place = posixpath.join(named, self._own_name(path)) if goes_inside else named
+                item = self._claim(path, place, entry)
+                (tops if entry.kind is Kind.FOLDER else self.files).append(item)
+        single = None if is_glob or tops else self.files[0]
+        await self._add_folders(tops)
+        return single
 
-    async def _match(self, pattern: str) -> tuple[bool, list[tuple[str, Entry | None]]]:
+    async def _match(self, pattern: str) -> tuple[bool, list[_Match]]:
         """Tell if `pattern` is a glob rather than a name, and which paths match."""
         with telling(self._where, pattern):
             if not _MAGIC.search(pattern) or await self._where.find(pattern) is not None:
                 return False, [(pattern, None)]
-            found: list[tuple[str, Entry | None]]
-            found = [("/" if pattern.startswith("/") else "", None)]
+            found: list[_Match] = [("/" if pattern.startswith("/") else "", None)]
             for part in filter(None, pattern.split("/")):
                 folders = [path for path, _ in found]
                 if _MAGIC.search(part):
@@ -108,7 +115,7 @@ class Sources:
             raise self._failure("nothing matches", pattern)
         return True, found
 
-    async def _those(self, part: str, folder: str) -> list[tuple[str, Entry | None]]:
+    async def _those(self, part: str, folder: str) -> list[_Match]:
         """Return what matches `part` in a folder; hidden names only if `part` says so."""
         where = folder or "."
         try:
@@ -126,46 +133,41 @@ class Sources:
             ]
         return sorted(found, key=lambda one: one[0])
 
-    async def _look(self, path: str) -> Entry:
+    async def _look(self, match: _Match) -> Entry:
         """Tell what a name stands for, a link being what it leads to."""
-        with telling(self._where, path):
-            return await self._where.stat(path)
-
-    async def _add(self, path: str, target: str, entry: Entry) -> Item | None:
-        """Note one source that was named; return it if it is a file."""
-        self._claim(target)
-        item = Item(path, target, entry.mode, entry.size, entry.sparse)
-        if entry.kind is Kind.FOLDER:
-            await self._add_folder(item)
-            return None
-        if entry.kind is not Kind.FILE:
-            raise self._failure("neither a file nor a folder", path)
-        self.files.append(item)
-        return item
-
-    async def _add_match(self, path: str, target: str, entry: Entry | None) -> None:
-        """Note one of the names that match a glob; what cannot be copied is left out."""
+        path, entry = match
         if entry is None or entry.kind is Kind.LINK:
-            try:
-                entry = await self._look(path)
-            except TransferFailed as error:
-                if not isinstance(error.__cause__, MISSING):
-                    raise
-                self._leave_out(path, "a link that leads nowhere")
-                return
+            with telling(self._where, path):
+                entry = await self._where.stat(path)
+        return entry
+
+    async def _look_at_match(self, match: _Match) -> Entry | None:
+        """Do so for a name that matches a glob; None: it cannot be copied, and is left out."""
+        path, _ = match
+        try:
+            entry = await self._look(match)
+        except TransferFailed as error:
+            if not isinstance(error.__cause__, MISSING):
+                raise
+            self._leave_out(path, "a link that leads nowhere")
+            return None
         if entry.kind is Kind.OTHER:
             self._leave_out(path, "neither a file, a folder nor a link")
-        else:
-            await self._add(path, target, entry)
+            return None
+        return entry
 
-    def _claim(self, target: str) -> None:
+    def _claim(self, path: str, target: str, entry: Entry) -> Item:
+        """Return what is copied where, once only."""
+        if entry.kind not in (Kind.FILE, Kind.FOLDER):
+            raise self._failure("neither a file nor a folder", path)
         if target in self._targets:
             raise self._failure("two of the sources have this name", target)
         self._targets.add(target)
+        return Item(path, target, entry.mode, entry.size, entry.sparse)
 
-    async def _add_folder(self, top: Item) -> None:
-        """Note a folder and all that is below, one level after the other."""
-        level, depth = [top], 0
+    async def _add_folders(self, tops: list[Item]) -> None:
+        """Note folders and all that is below, one level after the other."""
+        level, depth = tops, 0
         while level:
             # Its owner must be able to fill it.
             self.folders += [replace(folder, mode=folder.mode | 0o700) for folder in level]
