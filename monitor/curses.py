@@ -106,25 +106,30 @@ def attach(
     True
     """
     _check(ui)
-    guests: list[_Guest] = []
+    # As one run is shown at a time, the one before has been closed when another one comes.
+    last: _Guest | None = None
     pid = os.getpid()
 
     def guest(started: Engine) -> _Guest | None:
+        nonlocal last
         # A child process inherits this, but not the thread that shows something.
         if (engine is not None and started is not engine) or os.getpid() != pid:
             return None
         if engine is None and isinstance(started, EngineCurses):
-            guests.append(_Guest(started, started.ui, started.ascii))
+            coming = _Guest(started, started.ui, started.ascii)
         else:
-            guests.append(_Guest(started, ui, ascii))
-        return guests[-1] if guests[-1].shows else None
+            coming = _Guest(started, ui, ascii)
+        if not coming.shows:
+            return None
+        last = coming
+        return coming
 
     with watch(guest):
         try:
             yield
         finally:
-            for each in guests:
-                each.close()
+            if last is not None:
+                last.close()
 
 
 class _Guest:

@@ -89,6 +89,7 @@ class Model:
         order_version: grows with every event that may change the order of the lines.
         longest: cells that the longest label takes, two more for each group that it is in,
             and for the mark of one.
+        longest_path: cells that the longest path takes.
     """
 
     def __init__(self, latest: Callable[[str], Report | None] = _no_report) -> None:
@@ -101,6 +102,7 @@ class Model:
         self.version = 0
         self.order_version = 0
         self.longest = 0
+        self.longest_path = 0
         self._dependents: dict[str, list[str]] = {}
 
     @property
@@ -271,6 +273,7 @@ class Model:
             group.ranks[line.look.rank] += 1
             deep += 2
         self._make_room(line, deep)
+        self.longest_path = max(self.longest_path, width(clean(self.path(line))))
         return line
 
     def _hold(self, line: JobLine) -> None:

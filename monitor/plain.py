@@ -8,10 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from engine import (
-    JobAdded,
     JobProgress,
     JobReady,
-    JobRow,
     JobState,
     JobStopping,
     RunEnded,
@@ -86,7 +84,6 @@ class PlainPrinter:
         self._beat_at: float | None = None
         self._told_at = -math.inf
         self._running_seq = -1
-        self._names = 0
 
     def apply(self, tick: Tick) -> None:
         """Tell what there is to tell of an event."""
@@ -101,12 +98,8 @@ class PlainPrinter:
             case JobReady() if tick.seq != self._running_seq + 1:
                 # Else it was ready by the mere fact that it ran.
                 self._job_line(tick.at, tick.job, State.RUNNING, "ready")
-            case JobAdded():
-                self._make_room(tick.row)
             case RunStarted():
                 self._beat_at = tick.at
-                for row in tick.jobs:
-                    self._make_room(row)
                 self._line(tick.at, tick.label, "started", _extent(self._model, tick))
             case RunStopping() if tick.reason is not StopReason.DONE:
                 self._line(tick.at, self._model.run.label, "stopping", tick.reason)
@@ -201,11 +194,6 @@ class PlainPrinter:
 
     # ---- lines
 
-    def _make_room(self, row: JobRow) -> None:
-        """Have the column of names hold that of a job."""
-        name = self._model.path(self._model.rows[row.id])
-        self._names = min(max(self._names, width(self._style.text(name))), _NAME)
-
     def _job_line(self, at: float, job: str, word: str, about: str) -> None:
         self._line(at, self._model.path(self._model.rows[job]), word, about)
 
@@ -215,7 +203,7 @@ class PlainPrinter:
         started = self._model.run.started_at
         clock = f"+{int(max(at - (at if started is None else started), 0)):03d}s"
         name, about = self._style.text(name), self._style.text(about)
-        name += " " * (self._names - width(name))
+        name += " " * (min(self._model.longest_path, _NAME) - width(name))
         self._write(f"{clock}  {name}  {word:{_WORD}}  {about}".rstrip() + "\n")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import io
 import json
 import logging
@@ -11,6 +12,7 @@ import os
 import queue
 import sys
 import threading
+import weakref
 from collections.abc import Iterator
 from typing import Any, get_args
 
@@ -255,6 +257,20 @@ def test_attach_shows_every_run_one_after_the_other() -> None:
     assert all("first" in line for line in lines[: ends[0]] if "counts" not in line)
     assert all("second" in line for line in lines[ends[0] + 1 : ends[1]] if "counts" not in line)
     assert all(line.startswith("{") for line in lines[ends[1] + 1 :])
+
+
+def test_attach_keeps_none_but_the_last_of_many_engines() -> None:
+    pipe = Pipe()
+    kept: weakref.WeakSet[Engine] = weakref.WeakSet()
+    with pipe.as_stdout(), attach(ui="plain"):
+        for _ in range(5):
+            engine = Engine(Job(work, label="load"))
+            kept.add(engine)
+            assert engine.orchestrate()
+        del engine
+        gc.collect()
+        assert len(kept) <= 1
+    pipe.close()
 
 
 def test_a_face_that_cannot_begin_harms_nothing(

@@ -26,14 +26,15 @@ from monitor.summary import LAST_LINES
 from .stories import START, Story, row, stories
 
 
-def told(story: Story, *, ascii_only: bool = False) -> list[str]:
-    """Return the lines that a story makes."""
+def told(story: Story, *, ascii_only: bool = False, since: int = 0) -> list[str]:
+    """Return the lines that a story makes, or those from an event on, if one is given."""
     lines: list[str] = []
     model = Model()
     printer = PlainPrinter(lines.append, model, ascii_only=ascii_only)
     for tick in story.ticks:
         model.apply(tick)
-        printer.apply(tick)
+        if tick.seq >= since:
+            printer.apply(tick)
     text = "".join(lines)
     assert not text or text.endswith("\n")
     return text.splitlines()
@@ -91,6 +92,7 @@ def test_members_of_groups_are_called_by_their_path() -> None:
     ]
     story.to(State.RUNNING, "2")
     assert told(story)[-1] == "+002s  collect                   running"
+    assert told(story, since=len(story.ticks) - 1) == [told(story)[-1]]
 
 
 def test_progress_is_told_at_first_and_at_each_further_tenth() -> None:
