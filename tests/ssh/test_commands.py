@@ -142,7 +142,7 @@ def test_input(node: Node, tmp_path: Path) -> None:
 
 
 def test_without_input_there_is_an_end_of_file(node: Node) -> None:
-    assert run_on(node, Run("cat; echo end", timeout=10)).stdout == "end\n"
+    assert run_on(node, Run("cat; echo end", timeout=30)).stdout == "end\n"
 
 
 def test_environment(node: Node) -> None:
@@ -229,19 +229,27 @@ def test_what_a_job_gets_by_a_function_is_checked_too(node: Node) -> None:
     assert isinstance(job.raised_exception(), BadOption)
 
 
+PATIENCE = (0.5, 5, 30)
+"""Seconds for a command to say something: a busy machine may take longer."""
+
+
 def test_a_command_has_a_bound(node: Node) -> None:
-    error = failure_of(node, Run("echo on; sleep 60", timeout=0.5))
-    assert isinstance(error, SshTimeout)
-    assert error.completed is not None
-    assert error.completed.stdout == "on\n"
+    for seconds in PATIENCE:
+        error = failure_of(node, Run("echo on; sleep 60", timeout=seconds))
+        assert isinstance(error, SshTimeout)
+        assert isinstance(error, TimeoutError)
+        assert error.phase == "command"
+        assert f"{seconds} s" in str(error)
+        assert error.completed is not None
+        said = error.completed.stdout
+        if said:
+            break
+    assert said == "on\n"
     assert str(error).endswith(": on")
-    assert isinstance(error, TimeoutError)
-    assert error.phase == "command"
-    assert "0.5 s" in str(error)
 
 
 def test_a_child_that_is_left_behind_does_not_keep_the_job(node: Node) -> None:
-    done = run_on(node, Run("sleep 5 & echo $!", timeout=4))
+    done = run_on(node, Run("sleep 60 & echo $!", timeout=30))
     pid = int(done.stdout)
     assert done.exit_status == 0
     # It was left on purpose, and lives.
@@ -250,7 +258,7 @@ def test_a_child_that_is_left_behind_does_not_keep_the_job(node: Node) -> None:
 
 def test_wait_in_a_line_waits_for_its_own_children(node: Node) -> None:
     line = "sleep 0.1 & sleep 0.1 & wait; echo over"
-    assert run_on(node, Run("true"), Run(line, timeout=10)).stdout == "over\n"
+    assert run_on(node, Run("true"), Run(line, timeout=30)).stdout == "over\n"
 
 
 @pytest.mark.parametrize("capture", [None, True, False])
@@ -279,9 +287,12 @@ def test_a_file_that_cannot_be_written_is_an_error(node: Node, tmp_path: Path) -
 
 
 def test_a_file_gets_all_that_came_before_the_end(node: Node, tmp_path: Path) -> None:
-    command = Run("seq 1000; sleep 60", capture=tmp_path / "out", timeout=0.7)
-    assert isinstance(failure_of(node, command), SshTimeout)
-    assert (tmp_path / "out").read_text().endswith("\n1000\n")
+    for seconds in PATIENCE:
+        command = Run("seq 1000; sleep 60", capture=tmp_path / "out", timeout=seconds)
+        assert isinstance(failure_of(node, command), SshTimeout)
+        if (said := (tmp_path / "out").read_text()).endswith("\n1000\n"):
+            break
+    assert len(said.splitlines()) == 1000
 
 
 def test_a_bad_byte_hurts_nobody(node: Node) -> None:
@@ -415,7 +426,7 @@ def test_a_terminal(node: Node) -> None:
     assert done.stdout.endswith("<typed>\r\n")
     assert run_on(node, Run("exit 3", pty=True, allowed_exits=[3])).exit_status == 3
     long = Run("stty raw -echo; head -c 300000 | wc -c", pty=True, input="x\n" * 150_000)
-    assert run_on(node, long, timeout=20).stdout.endswith("300000\n")
+    assert run_on(node, long, timeout=60).stdout.endswith("300000\n")
 
 
 @needs_terminals
