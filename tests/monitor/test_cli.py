@@ -328,18 +328,30 @@ def test_a_reader_that_goes_away_does_not_end_the_run(scenario: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("keys", [["C-c"], ["C-c", "C-c"]])
-def test_control_c_on_the_screen(terminal: Terminal, scenario: Path, keys: list[str]) -> None:
+def test_control_c_on_the_screen(
+    terminal: Terminal, scenario: Path, tmp_path: Path, keys: list[str]
+) -> None:
     """The second gives the terminal back at once, even if the program takes its time."""
-    text = f"{STUBBORN}engine.cancel_grace = 0.5 if 1 == {len(keys)} else 60\n"
-    text += "try: engine.orchestrate()\nfinally: time.sleep(1); print('the program ends')"
+    end = tmp_path / "end"
+    text = f"""{STUBBORN}
+engine.cancel_grace = 0.5 if 1 == {len(keys)} else 60
+try:
+    engine.orchestrate()
+finally:
+    import pathlib
+    while not pathlib.Path({str(end)!r}).exists():
+        time.sleep(0.05)
+    print("the program ends")
+"""
     terminal.start([*ORCHESTRION, written(scenario, text)], cwd=ROOT)
     terminal.wait_for("▶ stubborn")
     assert terminal.alternate_on()
     terminal.send_keys(keys[0])
-    terminal.wait_for("stopping")
     if len(keys) > 1:
+        terminal.wait_for("stopping")
         terminal.send_keys(keys[1])
-        wait_until(lambda: not terminal.alternate_on(), 0.9, "the main screen")
+    wait_until(lambda: not terminal.alternate_on(), 30, "the main screen")
+    end.touch()
     assert terminal.exit_status() == 130
     assert_given_back(terminal)
     left = terminal.screen(history=True)
