@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 
 from engine import (
@@ -185,17 +185,18 @@ class Model:
         """Return the line of the nested engine that holds this one, None for the outermost."""
         return None if line.row.engine is None else self.rows.get(line.row.engine)
 
-    def parents(self, line: JobLine) -> Iterator[JobLine]:
+    def parents(self, line: JobLine) -> list[JobLine]:
         """Return the lines of the nested engines that a job is in, the innermost first."""
-        parent = self.parent(line)
-        while parent is not None:
-            yield parent
-            parent = self.parent(parent)
+        parents = []
+        while (parent := self.parent(line)) is not None:
+            parents.append(parent)
+            line = parent
+        return parents
 
     def path(self, line: JobLine) -> str:
         """Return what a job is called where its group is not seen: ``node2/check``."""
-        labels = [line.label, *(parent.label for parent in self.parents(line))]
-        return "/".join(reversed(labels))
+        parents = self.parents(line)
+        return "/".join(it.label for it in (*reversed(parents), line)) if parents else line.label
 
     def why_waiting(self, job: str) -> str:
         """Return in one line why a job has not started; empty if nothing keeps it.
@@ -304,8 +305,11 @@ class Model:
 
     def _groups_round(self, line: JobLine) -> list[Group]:
         """Return the groups that a line is in, from the innermost to the run."""
+        if line.row.engine is None:
+            return [self.root]
         groups = [it.group for it in self.parents(line) if it.group is not None]
-        return [*groups, self.root]
+        groups.append(self.root)
+        return groups
 
     def _known(self, job: str) -> JobLine:
         """Return a job's line; one that was never announced gets a line of its own."""

@@ -23,7 +23,7 @@ def row_width(row: Row) -> int:
     return sum(width(text) for _, text in row)
 
 
-def row_text(row: Row) -> str:
+def row_text(row: Iterable[Segment]) -> str:
     """Return the text of a row, without attributes."""
     return "".join(text for _, text in row)
 

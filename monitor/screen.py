@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, cast
 import urwid
 from urwid.display import raw
 
-from .rows import Row, Segment
+from .rows import Row, Segment, row_text
 from .terminal import is_colourless
 
 Line: TypeAlias = list[tuple[str, None, bytes]]
@@ -123,7 +123,7 @@ class Page(urwid.Widget):
 
 def _line(row: tuple[Segment, ...], columns: int) -> Line:
     """Return a row as urwid has it in a canvas."""
-    text = "".join(text for _, text in row)
+    text = row_text(row)
     if urwid.calc_width(text, 0, len(text)) != columns:
         raise urwid.CanvasError(f"a row that is not {columns} cells wide: {text!r}")
     return [(attribute, None, text.encode()) for attribute, text in row]

@@ -164,7 +164,7 @@ class Table:
     def _name(self, line: JobLine) -> Row:
         """Return glyph and name, set in below its group; a long name is cut in the middle."""
         look, style = line.shown_look, self.style
-        mark = "".join("  " for _ in self.model.parents(line))
+        mark = "  " * len(self.model.parents(line))
         if line.group is not None:
             mark += f"{style.folded if line.id in self.view.folded else style.unfolded} "
         mark = mark[: self._names // 2]
