@@ -51,8 +51,8 @@ def node(fleet: Fleet) -> SshNode:
 
 
 def said(node: SshNode, command: str = "echo fine", **options: Any) -> str:
-    """What a command says, which goes well."""
-    job = SshJob(node, command, **options)
+    """What a command says, which goes well; tried again, as a machine that stalls delays logins."""
+    job = SshJob(node, command, retry=3, **options)
     engine = Engine(job)
     assert engine.orchestrate(timeout=60), engine.why()
     return str(job.result().stdout).strip()
