@@ -16,7 +16,10 @@ from .writer import block_signals
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 SETTLING = 0.05
-"""Seconds in which a traceback is written out; signals that come within them are one."""
+"""Seconds in which a traceback is written out; signals that come within them are one, the first.
+
+Who means it sends several at once: SIGTERM and SIGHUP for one.
+"""
 
 
 @contextmanager
@@ -106,9 +109,10 @@ class Caught:
             if self._ending in ready:
                 return
             time.sleep(SETTLING)
-            for reader in ready:
+            came, _, _ = select.select(self._pipes, [], [], 0)
+            for reader in came:
                 os.read(reader, 65536)
-                self._take(self._pipes[reader])
+            self._take(self._pipes[ready[0]])
 
     def _take(self, signum: int) -> None:
         if self._came is None:
