@@ -19,7 +19,7 @@ and the hop, and is always one safe line (see :mod:`engine.text`).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from engine.text import safe_line
 
@@ -63,7 +63,7 @@ class SshError(Exception):
         """Return this error as `node` meets it: what is wrong with a gateway is its `hop`."""
         hop = self.hop
         if hop is None and node != self.node and self.node is not None:
-            hop = self.node  # type: ignore[assignment] # what is between here and a node is a node
+            hop = cast("SshNode", self.node)  # nothing is between here and this machine
         return type(self)(
             self.problem,
             node=node,

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from engine.text import safe_line
 
+from .bounded import within
 from .bundling import Bundler
 
 LAST_WORDS = 1.0
@@ -54,7 +55,7 @@ class Proxy:
         """Wait until it has ended, which it does soon once its connection is closed; bounded."""
         if self._program is not None:
             with suppress(TimeoutError):
-                async with asyncio.timeout(END_TIMEOUT):
+                async with within(END_TIMEOUT):
                     await self._program.ended.wait()
 
     def failure(self) -> str:
