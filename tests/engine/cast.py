@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from engine import AbstractJob, Engine, EngineFailed, run
+from engine import AbstractJob, Engine, EngineFailed
 from engine.testing import Story, run_virtual
 
 ROOT = Path(__file__).parent.parent.parent
@@ -151,21 +151,3 @@ def program(code: str, *command: str) -> Iterator[Program]:
             yield Program(process)
         finally:
             process.kill()
-
-
-__all__ = [
-    "Program",
-    "Stubborn",
-    "explanation",
-    "fail",
-    "for_ever",
-    "lasts",
-    "leave_out_on_uvloop",
-    "nothing",
-    "now",
-    "play",
-    "program",
-    "python",
-    "run",
-    "value",
-]

@@ -36,9 +36,10 @@ from engine import (
     State,
     UsedCoroutine,
     ready,
+    run,
 )
 from engine.testing import run_virtual
-from tests.engine.cast import fail, for_ever, nothing, play, python, run, value
+from tests.engine.cast import fail, for_ever, nothing, play, python, value
 
 
 async def both(first: Any, second: Any) -> tuple[Any, Any]:
