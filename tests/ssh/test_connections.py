@@ -325,17 +325,20 @@ def test_no_answer() -> None:
 
 @pytest.mark.parametrize(
     ("answers", "told"),
-    [(b"", "did not speak ssh within 0.5 s"), (b"SSH-2.0-silent\r\n", "no login within 0.5 s")],
+    [(b"", "did not speak ssh within"), (b"SSH-2.0-silent\r\n", "no login within")],
 )
 def test_an_answer_and_no_login(answers: bytes, told: str) -> None:
     with silent(answers=answers) as port:
-        node = SshNode(f"127.0.0.1:{port}", config=None, keys=[], login_timeout=0.5)
-        start = time.monotonic()
-        error = why_not(node)
-        assert isinstance(error, SshTimeout)
-        assert error.phase == "login"
-        assert told in str(error)
-        assert 0.4 < time.monotonic() - start < 15
+        for seconds in (0.5, 5, 30):  # a machine that stalls may not have heard the answer so soon
+            node = SshNode(f"127.0.0.1:{port}", config=None, keys=[], login_timeout=seconds)
+            start = time.monotonic()
+            error = why_not(node)
+            assert isinstance(error, SshTimeout)
+            assert error.phase == "login"
+            assert seconds - 0.1 < time.monotonic() - start < seconds + 15
+            if f"{told} {seconds} s" in str(error):
+                return
+        pytest.fail(f"not {told}: {error}")
 
 
 def test_what_is_no_ssh_server() -> None:

@@ -523,7 +523,7 @@ def test_files_are_included_in_the_order_of_their_names(home: Path) -> None:
 def test_a_proxy_command_that_fails_is_told(program: str, reason: str, home: Path) -> None:
     config = home / "config"
     config.write_text(f"ProxyCommand {program} %h %p")
-    error = why_not(SshNode("lab.invalid", config=config, connect_timeout=0.5))
+    error = why_not(SshNode("lab.invalid", config=config, connect_timeout=30))
     assert isinstance(error, Unreachable)
     assert f"no connection by its ProxyCommand ({program} lab.invalid 22): {reason}" in str(error)
 
