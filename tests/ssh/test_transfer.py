@@ -583,6 +583,22 @@ def test_a_copy_that_was_cut_short_leaves_no_file_open(
         assert left == []
 
 
+def test_a_copy_that_is_cut_short_disturbs_no_other(
+    sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copying, "_REPORT_EVERY", 0)
+    (tmp_path / "big").write_bytes(bytes(20 << 20))
+    with of_sshd(sshd) as node:
+        cut, beside, later = (
+            SshJob(node, Push(tmp_path / "big", tmp_path / name), critical=False, label=name)
+            for name in ("cut", "beside", "later")
+        )
+        later.after(cut)
+        recorder = Recorder(cut.cancel)
+        assert Engine(beside, cut, later, message_queue=recorder).orchestrate()
+    assert [job.state for job in (cut, beside, later)] == ["cancelled", "finished", "finished"]
+
+
 def open_below(folder: Path) -> list[str]:
     """The files in `folder` that some process has open."""
     names = []
