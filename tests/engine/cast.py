@@ -118,22 +118,23 @@ def python(code: str, *options: str, timeout: float = 45) -> subprocess.Complete
 class Program:
     """A program that runs beside the test, and says line by line how far it is."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.process = process
         self.errors = ""
 
     def wait_for(self, word: str) -> None:
         """Read what it says until it says `word`."""
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            if line.strip() == word:
+        while line := self.process.stdout.readline():
+            if line.decode().strip() == word:
                 return
         raise AssertionError(f"it ended without saying {word!r}: {self.process.communicate()}")
 
     def end(self, timeout: float = 45) -> tuple[int, list[str]]:
         """Wait for its end; return its exit status and the lines that it still said."""
-        out, self.errors = self.process.communicate(timeout=timeout)
-        return self.process.returncode, out.split("\n")[:-1]
+        out, errors = self.process.communicate(timeout=timeout)
+        self.errors = errors.decode()
+        return self.process.returncode, out.decode().split("\n")[:-1]
 
 
 @contextmanager
@@ -144,7 +145,7 @@ def program(code: str, *command: str) -> Iterator[Program]:
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        bufsize=0,  # to read a line takes nothing of what comes after it, which end() returns
     )
     with process:
         try:
