@@ -44,6 +44,7 @@ from engine.testing import (
     violations,
     virtual_clock,
 )
+from engine.testing.patience import STALL, looks
 from engine.ticks import (
     JobReady,
     JobRow,
@@ -505,6 +506,15 @@ def test_gaps_and_clocks_are_looked_at() -> None:
 
 
 # The leak check
+
+
+def test_a_stall_of_the_machine_takes_little_of_the_patience() -> None:
+    looked = 0
+    for _ in looks(patience=STALL + 0.03, every=0.01):
+        looked += 1
+        if looked == 1:
+            time.sleep(STALL + 0.05)
+    assert looked > 2
 
 
 def leave_a_thread() -> Callable[[], object]:
