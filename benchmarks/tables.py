@@ -34,7 +34,7 @@ def cells(
     for shape in options.shapes:
         seconds, ratio = results.median(name, shape, size), results.ratio(name, shape, size)
         known = seconds is not None and ratio is not None
-        row.append(f"{1e6 * (seconds or 0) / size:.1f} ({ratio:.2f})" if known else "-")
+        row.append(f"{1e6 * (seconds or 0) / size:.1f} ({ratio:.2f})" if known else "")
     return row
 
 
@@ -55,7 +55,7 @@ def growth_table(results: Results, options: Options) -> str:
         growths = []
         for shape in options.shapes:
             here, there = results.median(name, shape, large), results.median(name, shape, small)
-            growths.append(f"x {here / large / (there / small):.2f}" if here and there else "-")
+            growths.append(f"x {here / large / (there / small):.2f}" if here and there else "")
         rows.append([name, *growths])
     return f"{large:,} jobs over {small:,}:\n\n{table(rows)}"
 
@@ -97,7 +97,7 @@ def goals_table(goals: list[Goal]) -> str:
 
 
 def table(rows: list[list[str]]) -> str:
-    """Return rows as a simple table of reStructuredText."""
+    """Return rows as a simple table of reStructuredText; what was not measured is left blank."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rule = "  ".join("=" * width for width in widths)
 

@@ -123,8 +123,6 @@ def measure_one(python: str, name: str, case: str, place: Place, results: Result
             results.failures[name, case] = "fails"
         elif found := json.loads(done.stdout.splitlines()[-1]):
             results.rounds.setdefault((name, case), []).append(found)
-        else:
-            results.failures[name, case] = "-"
     shutil.rmtree(target, ignore_errors=True)
     target.unlink(missing_ok=True)
 
@@ -152,7 +150,7 @@ def tables(results: Results, names: list[str], options: argparse.Namespace) -> l
     for key in options.cases:
         if CASES[key].room is not None:
             most = [results.median(name, key, "room") for name in names]
-            cells = [f"{mb:.0f}" if mb else "-" for mb in most]
+            cells = [f"{mb:.0f}" if mb else "" for mb in most]
             room.append([CASES[key].title, *cells, f"{CASES[key].room:g}"])
     missing = [name for name in options.only if name not in names]
     return [
@@ -166,7 +164,7 @@ def told(results: Results, name: str, case: str) -> str:
     """Return wall and processor time over that of the floor, or why there is none."""
     wall, cpu = (results.ratio(name, case, kind) for kind in KINDS[:2])
     if wall is None or cpu is None:
-        return results.failures.get((name, case), "-")
+        return results.failures.get((name, case), "")
     return f"{wall:.2f} / {cpu:.2f}"
 
 
