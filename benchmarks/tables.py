@@ -69,7 +69,7 @@ def elsewhere_table(found: list[tuple[str, Results]], size: int, options: Option
 
 def huge_table(results: Results, room: Results, options: Options) -> str:
     """The largest graphs: seconds, times the floor, and how much the process grew at most."""
-    rows = [["", "seconds", "us per job", "x floor", "bytes per job"]]
+    rows = [["run", "seconds", "us per job", "x floor", "bytes per job"]]
     for shape in options.shapes:
         for size in options.sizes:
             seconds = results.median("engine", shape, size) or math.nan

@@ -16,6 +16,8 @@ exclude_patterns = ["_build"]
 default_role = "code"
 html_theme = "furo"
 html_title = f"Orchestrion {release}"
+# A line of code of 99 columns has room.
+html_theme_options = {"light_css_variables": {"code-font-size": "var(--font-size--small--3)"}}
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
