@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -122,12 +123,18 @@ class Program:
         self.process = process
         self.errors = ""
 
-    def wait_for(self, word: str) -> None:
-        """Read what it says until it says `word`."""
+    def wait_for(self, word: str, timeout: float = 60) -> None:
+        """Read what it says until it says `word`; if it does not, end it, and tell its errors."""
         assert self.process.stdout is not None
-        while line := self.process.stdout.readline():
-            if line.decode().strip() == word:
-                return
+        late = threading.Timer(timeout, self.process.kill)
+        late.start()
+        try:
+            while line := self.process.stdout.readline():
+                if line.decode().strip() == word:
+                    return
+        finally:
+            late.cancel()
+            late.join()
         raise AssertionError(f"it ended without saying {word!r}: {self.process.communicate()}")
 
     def end(self, timeout: float = 45) -> tuple[int, list[str]]:
