@@ -34,7 +34,7 @@ from sshjobs.faults import Fault
 from sshjobs.sandbox import Fleet
 from tests.processes import is_alive, wait_until
 
-IMPATIENT: dict[str, Any] = {"keepalive": 0.5, "connect_timeout": 1.5, "login_timeout": 1.5}
+IMPATIENT: dict[str, Any] = {"keepalive": 0.5, "connect_timeout": 4, "login_timeout": 4}
 
 
 @pytest.fixture
